@@ -1,0 +1,1 @@
+"""The ground floor: errors, units, plans, registry, randomness, provenance, files and the console."""

@@ -1,0 +1,107 @@
+"""The console: messages and progress bars, on standard error, quiet where nobody watches."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+class Advance(Protocol):
+    """Report of progress: ``n`` more done, with an optional note such as the current error."""
+
+    def __call__(self, n: int = 1, *, note: str = "") -> None:
+        """Add to the progress."""
+
+
+class Reporter(Protocol):
+    """Where long work tells how far it is; a task is one bar."""
+
+    def start(self, title: str, total: int, *, done: int = 0) -> Advance:
+        """Begin a task of ``total`` steps, ``done`` of them already there from an earlier run."""
+
+    def message(self, text: str) -> None:
+        """Say one line."""
+
+
+class Silent:
+    """A reporter that says nothing (library default).
+
+    Examples
+    --------
+    >>> Silent().start("labeling", 10)(3)
+    """
+
+    def start(self, title: str, total: int, *, done: int = 0) -> Advance:
+        """Ignore the task."""
+
+        def advance(n: int = 1, *, note: str = "") -> None:
+            """Ignore the progress."""
+
+        return advance
+
+    def message(self, text: str) -> None:
+        """Ignore the message."""
+
+
+class Bars:
+    """Progress bars with an estimate on a terminal; plain lines every 15 seconds elsewhere."""
+
+    _INTERVAL_S = 15.0
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+
+    def start(self, title: str, total: int, *, done: int = 0) -> Advance:
+        """Show a new bar."""
+        task = self._progress.add_task(title, total=total, completed=done, note="")
+        spoken, began, finished = time.monotonic(), time.monotonic(), done
+
+        def advance(n: int = 1, *, note: str = "") -> None:
+            """Move the bar, or print a line where there is no terminal."""
+            nonlocal spoken, finished
+            finished += n
+            self._progress.update(task, advance=n)
+            if note:
+                self._progress.update(task, note=note)
+            now = time.monotonic()
+            if not CONSOLE.is_terminal and (finished >= total > finished - n or now - spoken >= self._INTERVAL_S):
+                spoken = now
+                left = (now - began) / max(finished - done, 1) * (total - finished)
+                ending = "done" if finished >= total else f"about {left:.0f} s left"
+                CONSOLE.print(
+                    f"  {title}: {finished}/{total} {note} ({now - began:.0f} s, {ending})".replace("  (", " (")
+                )
+
+        return advance
+
+    def message(self, text: str) -> None:
+        """Print one line above the bars."""
+        self._progress.console.print(text)
+
+
+@contextmanager
+def progress_bars() -> Iterator[Bars]:
+    """Show progress bars while the block runs.
+
+    Examples
+    --------
+    >>> with progress_bars() as bars:
+    ...     advance = bars.start("labeling", 2)
+    ...     advance(2, note="done")
+    """
+    columns = (
+        TextColumn("  {task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal) as progress:
+        yield Bars(progress)

@@ -1,0 +1,63 @@
+"""Files that are either whole or not there: write beside, flush to disk, rename."""
+
+import json
+import os
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mlff_distiller.core.errors import DistillerError
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let ``write`` fill a temporary file in the same directory, then rename it to ``path``.
+
+    A crash or a full disk at any moment leaves the old file, or none; never half of one.
+
+    Raises
+    ------
+    DistillerError
+        If the directory cannot be written to.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> write_atomically(folder / "a.txt", lambda p: p.write_text("whole") and None)
+    >>> [p.name for p in folder.iterdir()]
+    ['a.txt']
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        raise DistillerError(f"cannot write {path} ({error.strerror or error}); check permissions and space") from error
+    finally:
+        temporary.unlink(missing_ok=True) if os.access(path.parent, os.W_OK) else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file atomically (UTF-8)."""
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a JSON file atomically, keys in the given order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

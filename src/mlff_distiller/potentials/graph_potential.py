@@ -1,0 +1,99 @@
+"""GraphPotential: a Potential from anything that gives atomic energies of a Graph."""
+
+from collections.abc import Collection, Iterator, Sequence
+
+import numpy as np
+import torch
+
+from mlff_distiller.atoms.graph import Graph
+from mlff_distiller.atoms.labels import PROPERTIES, Labels
+from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.potentials.base import Identity, Potential
+from mlff_distiller.potentials.derivatives import AtomicEnergies, Derived, derive
+
+
+class GraphPotential(Potential):
+    """A conservative potential whose energy is a sum of atomic energies within a cutoff.
+
+    Parameters
+    ----------
+    atomic_energies : callable
+        Graph to energies of atoms (N,), eV; differentiable in the edge vectors.
+    cutoff : float
+        Angstrom.
+    elements : collection of int
+        Atomic numbers it covers.
+    identity : Identity
+        Kind, version and digest.
+    dtype, device : optional
+        Of the edge vectors; float64 on the CPU unless said.
+    max_atoms : int
+        Batches are cut so that no more atoms are evaluated at once.
+    """
+
+    properties = frozenset(PROPERTIES)
+    is_conservative = True
+
+    def __init__(
+        self,
+        atomic_energies: AtomicEnergies,
+        *,
+        cutoff: float,
+        elements: Collection[int],
+        identity: Identity,
+        dtype: torch.dtype = torch.float64,
+        device: torch.device | str = "cpu",
+        max_atoms: int = 2048,
+    ) -> None:
+        self.atomic_energies = atomic_energies
+        self.cutoff: float = cutoff
+        self.elements = frozenset(elements)
+        self.identity = identity
+        self.dtype, self.device, self.max_atoms = dtype, device, max_atoms
+
+    def predict(
+        self, structures: Sequence[Structure], properties: Collection[str] = ("energy", "forces")
+    ) -> list[Labels]:
+        """Return labels for structures, in order; see :meth:`Potential.predict`."""
+        self.check(structures, properties)
+        labels: list[Labels] = []
+        for chunk in _chunks(structures, self.max_atoms):
+            graph = Graph.from_structures(chunk, self.cutoff, dtype=self.dtype, device=self.device)
+            labels += _labels(chunk, derive(self.atomic_energies, graph, properties), properties)
+        return labels
+
+
+def _chunks(structures: Sequence[Structure], max_atoms: int) -> Iterator[list[Structure]]:
+    chunk: list[Structure] = []
+    n_atoms = 0
+    for structure in structures:
+        if chunk and n_atoms + len(structure) > max_atoms:
+            yield chunk
+            chunk, n_atoms = [], 0
+        chunk.append(structure)
+        n_atoms += len(structure)
+    if chunk:
+        yield chunk
+
+
+def _labels(structures: list[Structure], derived: Derived, properties: Collection[str]) -> list[Labels]:
+    arrays = {
+        name: tensor.double().cpu().numpy()
+        for name, tensor in vars(derived).items()
+        if isinstance(tensor, torch.Tensor)
+    }
+    labels, first = [], 0
+    for index, structure in enumerate(structures):
+        atoms = slice(first, first := first + len(structure))
+        everything = Labels(
+            energy=float(arrays["energy"][index]),
+            forces=arrays["forces"][atoms] if "forces" in arrays else None,
+            stress=_stress(arrays["virial"][index], structure) if "virial" in arrays else None,
+            atomic_energies=arrays["atomic_energies"][atoms],
+        )
+        labels.append(everything.only(properties))
+    return labels
+
+
+def _stress(virial: np.ndarray, structure: Structure) -> np.ndarray | None:
+    return virial / structure.volume if structure.is_periodic else None
