@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from vesin import NeighborList
 
 from mlff_distiller.atoms.structure import Structure
 
@@ -49,5 +49,7 @@ def find_edges(structure: Structure, cutoff: float) -> Edges:
 
 
 @lru_cache(maxsize=16)
-def _lister(cutoff: float) -> NeighborList:
+def _lister(cutoff: float) -> Any:
+    from vesin import NeighborList  # loads torch
+
     return NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)

@@ -138,7 +138,7 @@ def _sentence(cls: type[BaseModel], error: ValidationError) -> str:
     if kind == "missing":
         return f"the key '{path}' is missing{more}"
     message = first["msg"].removeprefix("Value error, ")
-    shown = "" if kind == "value_error" else f", got {str(first['input'])[:60]!r}"
+    shown = "" if kind == "value_error" else f", got {first['input']!r:.60}"
     return f"'{name}': {message[:1].lower()}{message[1:]}{shown}{more}"
 
 

@@ -101,7 +101,7 @@ def _forces(gradient: Tensor, graph: Graph) -> Tensor:
 
 
 def _virial(gradient: Tensor, graph: Graph) -> Tensor:
-    outer = graph.vectors.unsqueeze(2) * gradient.unsqueeze(1)
+    outer = graph.vectors.detach().unsqueeze(2) * gradient.unsqueeze(1)
     systems = graph.system[graph.centers]
     virial = outer.new_zeros(graph.n_systems, 3, 3).index_add(0, systems, outer)
     return (virial + virial.transpose(1, 2)) / 2

@@ -1,0 +1,1 @@
+"""Benchmarking: how long a step takes, student and teacher side by side."""

@@ -1,0 +1,131 @@
+"""``mlffd``: the commands, and how errors end."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from mlff_distiller import __version__
+from mlff_distiller.core.console import CONSOLE
+from mlff_distiller.core.errors import DistillerError
+
+app = typer.Typer(
+    name="mlffd",
+    help="Distill a large force field into a small, fast student, and say honestly whether to trust it.",
+    epilog="Start with: mlffd init, then mlffd run recipe.yaml --out my-run",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeFile = Annotated[Path, typer.Argument(help="Recipe (YAML); `mlffd init` writes one.", metavar="RECIPE")]
+Out = Annotated[
+    Path,
+    typer.Option("--out", "-o", help="Output directory; made if missing, continued if it holds this recipe's run."),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Change a setting, for instance --set training.n_steps=8000; may be repeated.",
+        metavar="KEY=VALUE",
+    ),
+]
+Workers = Annotated[
+    int, typer.Option("--workers", "-j", min=0, help="Worker processes, each with one thread; 0: one per core.")
+]
+
+
+@app.command()
+def run(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
+    """Run a whole recipe: draw, label, train, validate, judge, report.
+
+    Interrupted or killed, the same command continues. Run again when finished, it does nothing. After a change of
+    a setting it repeats only what depends on it.
+    """
+    _run(recipe, out, overrides, workers, until="report")
+
+
+@app.command()
+def sample(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
+    """Draw structures around the seeds, and stop."""
+    _run(recipe, out, overrides, workers, until="sample")
+
+
+@app.command()
+def label(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
+    """Label the drawn structures with the teacher (drawing them first if need be), and stop."""
+    _run(recipe, out, overrides, workers, until="label")
+
+
+@app.command()
+def train(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
+    """Train the students (after what comes before, if need be), and stop."""
+    _run(recipe, out, overrides, workers, until="train")
+
+
+@app.command()
+def validate(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
+    """Measure the students: errors on held-out frames and molecular dynamics (after what comes before), and stop."""
+    _run(recipe, out, overrides, workers, until="validate")
+
+
+@app.command()
+def info(path: Annotated[Path, typer.Argument(help="A run directory, a data set or a student file.")]) -> None:
+    """Say what a run directory, a data set or a student file holds."""
+    from mlff_distiller.cli.info import describe
+
+    for line in describe(path):
+        typer.echo(line)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="File to write.")] = Path("recipe.yaml"),
+    smiles: Annotated[str, typer.Option(help="Molecule to start from.")] = "CCO",
+    name: Annotated[str, typer.Option(help="Name of the run.")] = "my-molecule",
+) -> None:
+    """Write a starter recipe in which every setting is explained."""
+    from mlff_distiller.recipes.starter import write_starter
+
+    write_starter(path, smiles=smiles, name=name)
+    typer.echo(f"Wrote {path}. Edit it, then: mlffd run {path} --out {name}")
+
+
+def _run(recipe: Path, out: Path, overrides: list[str] | None, workers: int, *, until: str) -> None:
+    from mlff_distiller.cli.running import run_recipe
+
+    run_recipe(recipe, out, overrides=overrides, n_workers=workers, until=until)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"mlffd {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    """Options of the command itself."""
+
+
+def main() -> None:
+    """Run ``mlffd``: foreseen errors become one sentence and exit code 2."""
+    try:
+        app()
+    except DistillerError as error:
+        CONSOLE.print(f"mlffd: {error}", style="red", markup=False)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        CONSOLE.print("mlffd: interrupted; run the same command again to continue", markup=False)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Running a recipe from the command line: headings, bars and the verdict table."""
+
+from pathlib import Path
+from typing import Any
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from mlff_distiller.core.console import CONSOLE, progress_bars
+from mlff_distiller.recipes.pipeline import run_pipeline
+from mlff_distiller.recipes.recipe import load
+from mlff_distiller.recipes.run_directory import RunDirectory
+from mlff_distiller.validation.verdict import read_verdict
+
+_COLUMNS = (
+    ("RMSE\nmeV/Å", "force_rmse", 1e3, ".0f"),
+    ("force\nR²", "force_r2", 1.0, ".4f"),
+    ("drift\n%", "nve_drift_percent", 1.0, ".3f"),
+    ("step\nms", "step_time", 1.0, ".2f"),
+    ("teacher\nms", "teacher_step_time", 1.0, ".2f"),
+)
+_STYLES = {"APPROVED": "green", "SCREENING_ONLY": "yellow", "REJECTED": "red", "INCONCLUSIVE": "magenta"}
+
+
+def run_recipe(path: Path, out: Path, *, overrides: list[str] | None, n_workers: int, until: str) -> None:
+    """Run a recipe up to a stage and print what came out."""
+    recipe = load(path, overrides=overrides)
+    directory = RunDirectory(out)
+    with directory.opened(recipe), progress_bars() as bars:
+        n_run = run_pipeline(recipe, directory, until=until, n_workers=n_workers, reporter=bars)
+    if n_run == 0:
+        CONSOLE.print(f"{out} is up to date; nothing to do.", markup=False)
+    if until == "report":
+        CONSOLE.print(verdict_table(recipe.name, read_verdict(directory.verdict_file)))
+        CONSOLE.print(f"Report: {directory.report_file.resolve()}", markup=False)
+        CONSOLE.print(f"Students: {directory.student_file('NAME').parent.resolve()}", markup=False)
+
+
+def verdict_table(name: str, verdict: dict[str, Any]) -> Table:
+    """Return the verdicts of all students as a table."""
+    table = Table(title=f"{name}: may the student replace the teacher?", title_justify="left", box=SIMPLE)
+    table.add_column("student", no_wrap=True)
+    table.add_column("parameters", no_wrap=True, justify="right")
+    for title, *_ in _COLUMNS:
+        table.add_column(title, justify="right")
+    table.add_column("verdict", no_wrap=True)
+    for student, row in verdict["students"].items():
+        values = {check["name"]: check["value"] for check in row["checks"]}
+        cells = [_cell(values.get(check), factor, style) for _, check, factor, style in _COLUMNS]
+        style = _STYLES[row["verdict"]]
+        label = row["verdict"].replace("_", " ")
+        table.add_row(student, f"{row['n_parameters']:,}", *cells, f"[bold {style}]{label}[/]")
+    return table
+
+
+def _cell(value: float | None, factor: float, style: str) -> str:
+    return "-" if value is None else format(factor * value, style)

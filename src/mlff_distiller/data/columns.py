@@ -1,0 +1,230 @@
+"""Columns: structures and labels as flat arrays, the content of one shard."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mlff_distiller.atoms.labels import PROPERTIES, Labels
+from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import DataError
+from mlff_distiller.data.schema import BITS, COLUMNS, Column, present
+
+Array = NDArray[Any]
+Indices = NDArray[np.int64]
+
+_OFFSETS = {"atom": "offsets", "byte": "info_offsets"}
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """S structures with their labels as flat arrays.
+
+    Attributes
+    ----------
+    arrays : dict
+        Name of each data set of :data:`~mlff_distiller.data.schema.COLUMNS` to its array; properties that nobody
+        has are not there.
+    """
+
+    arrays: dict[str, Array] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.arrays["ids"])
+
+    @property
+    def n_atoms(self) -> int:
+        """A, the number of atoms in all."""
+        return len(self.arrays["numbers"])
+
+    @property
+    def properties(self) -> list[str]:
+        """Properties that at least one structure has, in the order of their bits."""
+        return [name for name in PROPERTIES if name in self.arrays]
+
+    def structure(self, row: int) -> Structure:
+        """Return one structure."""
+        a, atoms = self.arrays, self._atoms(row)
+        return Structure(
+            a["numbers"][atoms],
+            a["positions"][atoms],
+            cell=a["cells"][row],
+            pbc=a["pbc"][row] != 0,
+            charge=int(a["charge"][row]),
+            spin=int(a["spin"][row]),
+            info=self.info(row),
+        )
+
+    def labels(self, row: int) -> Labels:
+        """Return the labels of one structure; what is absent stays absent."""
+        values: dict[str, Any] = {}
+        for name in present(int(self.arrays["mask"][row])):
+            array = self.arrays[name]
+            values[name] = array[self._atoms(row) if _AXES[name] == "atom" else row].copy()
+        if "energy" in values:
+            values["energy"] = float(values["energy"])
+        return Labels(**values)
+
+    def info(self, row: int) -> dict[str, Any]:
+        """Return the free information of one structure."""
+        first, last = self.arrays["info_offsets"][row : row + 2]
+        value: dict[str, Any] = json.loads(self.arrays["info"][first:last].tobytes())
+        return value
+
+    def take(self, rows: Indices) -> "Columns":
+        """Return the given rows, in the given order."""
+        taken: dict[str, Array] = {}
+        for column in COLUMNS:
+            if column.name not in self.arrays or column.axis == "offset":
+                continue
+            array = self.arrays[column.name]
+            if column.axis == "structure":
+                taken[column.name] = array[rows]
+            else:
+                taken[column.name] = array[ragged(self.arrays[_OFFSETS[column.axis]], rows)]
+        for name in _OFFSETS.values():
+            taken[name] = _cumulative(np.diff(self.arrays[name])[rows])
+        return _without_absent(taken)
+
+    def _atoms(self, row: int) -> slice:
+        first, last = self.arrays["offsets"][row : row + 2]
+        return slice(first, last)
+
+
+_AXES = {column.name: column.axis for column in COLUMNS}
+
+
+def ragged(offsets: Indices, rows: Indices) -> Indices:
+    """Return the flat indices of the items of rows, one row behind the other.
+
+    Parameters
+    ----------
+    offsets : (S + 1,)
+        Where each row begins and ends.
+    rows : (R,)
+        Rows in any order.
+
+    Examples
+    --------
+    >>> ragged(np.array([0, 2, 3, 6]), np.array([2, 0])).tolist()
+    [3, 4, 5, 0, 1]
+    """
+    sizes = offsets[rows + 1] - offsets[rows]
+    ends = np.cumsum(sizes)
+    shifts = offsets[rows] - (ends - sizes)
+    flat: Indices = np.arange(ends[-1] if len(ends) else 0, dtype=np.int64) + np.repeat(shifts, sizes)
+    return flat
+
+
+def pack(ids: Sequence[int], structures: Sequence[Structure], labels: Sequence[Labels] | None = None) -> Columns:
+    """Return structures and labels as flat arrays.
+
+    Raises
+    ------
+    DataError
+        If counts or shapes do not match, or the information of a structure is not plain JSON data.
+
+    Examples
+    --------
+    >>> columns = pack([7], [Structure([1], [[0, 0, 0]])], [Labels(energy=-0.5)])
+    >>> columns.properties, columns.labels(0).forces is None
+    (['energy'], True)
+    """
+    labels = [Labels()] * len(structures) if labels is None else labels
+    if not len(ids) == len(structures) == len(labels):
+        raise DataError(f"got {len(ids)} ids, {len(structures)} structures and {len(labels)} labels; give one of each")
+    for number, structure, label in zip(ids, structures, labels, strict=True):
+        _check(number, structure, label)
+    infos = [_encode(number, structure) for number, structure in zip(ids, structures, strict=True)]
+    values: dict[str, Any] = {
+        "ids": list(ids),
+        "offsets": _cumulative([len(s) for s in structures]),
+        "numbers": np.concatenate([s.numbers for s in structures]) if structures else [],
+        "positions": np.concatenate([np.zeros((0, 3)), *(s.positions for s in structures)]),
+        "cells": [s.cell for s in structures],
+        "pbc": [s.pbc for s in structures],
+        "charge": [s.charge for s in structures],
+        "spin": [s.spin for s in structures],
+        "mask": [sum(BITS[name] for name in label.present) for label in labels],
+        "info_offsets": _cumulative([len(text) for text in infos]),
+        "info": np.frombuffer(b"".join(infos), dtype=np.uint8),
+    }
+    values |= {name: _fill(name, structures, labels) for name in PROPERTIES}
+    return _without_absent({c.name: _typed(values[c.name], c) for c in COLUMNS})
+
+
+def concatenate(parts: Sequence[Columns]) -> Columns:
+    """Return the structures of several columns behind each other.
+
+    Examples
+    --------
+    >>> one = pack([1], [Structure([1], [[0, 0, 0]])])
+    >>> len(concatenate([one, pack([2], [Structure([2], [[0, 0, 0]])])]))
+    2
+    """
+    joined: dict[str, Array] = {}
+    for column in COLUMNS:
+        if column.axis == "offset":
+            joined[column.name] = _cumulative(np.concatenate([np.diff(p.arrays[column.name]) for p in parts]))
+        elif any(column.name in p.arrays for p in parts):
+            joined[column.name] = np.concatenate([_or_nan(p, column) for p in parts])
+    return Columns(joined)
+
+
+def _typed(value: Any, column: Column) -> Array:
+    return np.ascontiguousarray(np.asarray(value).reshape(-1, *column.shape), dtype=column.dtype)
+
+
+def _fill(name: str, structures: Sequence[Structure], labels: Sequence[Labels]) -> Array:
+    column = next(c for c in COLUMNS if c.name == name)
+    rows = [
+        np.full(_shape(column, structure), np.nan) if (value := getattr(label, name)) is None else value
+        for structure, label in zip(structures, labels, strict=True)
+    ]
+    flat = rows and (np.concatenate(rows) if column.axis == "atom" else rows)
+    return _typed(flat, column)
+
+
+def _shape(column: Column, structure: Structure) -> tuple[int, ...]:
+    return (len(structure), *column.shape) if column.axis == "atom" else column.shape
+
+
+def _check(number: int, structure: Structure, label: Labels) -> None:
+    for column in COLUMNS:
+        if column.name in label.present:
+            found, expected = np.shape(getattr(label, column.name)), _shape(column, structure)
+            if found != expected:
+                raise DataError(
+                    f"{column.name} of structure {number} ({structure.formula}) have shape {found}, not {expected}; "
+                    "give one value for each atom of this structure"
+                )
+
+
+def _encode(number: int, structure: Structure) -> bytes:
+    try:
+        text = json.dumps(structure.info, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise DataError(
+            f"info of structure {number} ({structure.formula}) is not plain JSON data ({error}); "
+            "keep to text, finite numbers, lists and dicts"
+        ) from error
+    return text.encode()
+
+
+def _or_nan(part: Columns, column: Column) -> Array:
+    if column.name in part.arrays:
+        return part.arrays[column.name]
+    n = part.n_atoms if column.axis == "atom" else len(part)
+    return np.full((n, *column.shape), np.nan, dtype=column.dtype)
+
+
+def _without_absent(arrays: dict[str, Array]) -> Columns:
+    union = int(np.bitwise_or.reduce(arrays["mask"])) if len(arrays["mask"]) else 0
+    return Columns({name: a for name, a in arrays.items() if name not in BITS or union & BITS[name]})
+
+
+def _cumulative(sizes: Any) -> Indices:
+    return np.concatenate([[0], np.cumsum(np.asarray(sizes, dtype=np.int64))]).astype(np.int64)

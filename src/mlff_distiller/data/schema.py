@@ -1,0 +1,162 @@
+"""The data format: what a store holds, under which names and types. Version 1.
+
+A store is a directory with ``manifest.json`` and immutable HDF5 shards. A shard holds flat arrays: atom arrays of
+all structures behind each other, cut by ``offsets``; every data set is contiguous and uncompressed, little-endian.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from mlff_distiller.atoms.labels import PROPERTIES
+
+FORMAT: Final = "mlffd-data"
+"""Name of the format, in the manifest and in every shard."""
+
+VERSION: Final = 1
+"""Version of the format; readers refuse newer ones."""
+
+MANIFEST: Final = "manifest.json"
+"""Name of the file that makes a directory a finished store."""
+
+SHARDS: Final = "shards"
+"""Name of the directory of the shards."""
+
+UNITS: Final = {
+    "positions": "Angstrom",
+    "cells": "Angstrom",
+    "charge": "e",
+    "energy": "eV",
+    "forces": "eV/Angstrom",
+    "stress": "eV/Angstrom^3, tension positive",
+    "atomic_energies": "eV",
+}
+"""Units of everything that has one."""
+
+Axis = Literal["structure", "atom", "offset", "byte"]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One data set of a shard.
+
+    Parameters
+    ----------
+    name : str
+        Name of the data set.
+    dtype : str
+        numpy type, byte order included.
+    axis : str
+        What the first axis runs over: S structures, A atoms, S + 1 offsets or the bytes of a text.
+    shape : tuple of int
+        The other axes.
+
+    Examples
+    --------
+    >>> next(c for c in COLUMNS if c.name == "forces")
+    Column(name='forces', dtype='<f8', axis='atom', shape=(3,))
+    """
+
+    name: str
+    dtype: str
+    axis: Axis
+    shape: tuple[int, ...] = ()
+
+
+COLUMNS: Final = (
+    Column("offsets", "<i8", "offset"),
+    Column("ids", "<i8", "structure"),
+    Column("numbers", "|u1", "atom"),
+    Column("positions", "<f8", "atom", (3,)),
+    Column("cells", "<f8", "structure", (3, 3)),
+    Column("pbc", "|u1", "structure", (3,)),
+    Column("charge", "<i4", "structure"),
+    Column("spin", "<i4", "structure"),
+    Column("mask", "<u4", "structure"),
+    Column("info_offsets", "<i8", "offset"),
+    Column("info", "|u1", "byte"),
+    Column("energy", "<f8", "structure"),
+    Column("forces", "<f8", "atom", (3,)),
+    Column("stress", "<f8", "structure", (3, 3)),
+    Column("atomic_energies", "<f8", "atom"),
+)
+"""All data sets. Those of properties that no structure of the shard has are left out."""
+
+BITS: Final = {name: 1 << position for position, name in enumerate(PROPERTIES)}
+"""Bit of each property in ``mask``; where a bit is not set the values are NaN and mean nothing."""
+
+
+def present(mask: int) -> tuple[str, ...]:
+    """Return the properties whose bits are set.
+
+    Examples
+    --------
+    >>> present(3)
+    ('energy', 'forces')
+    """
+    return tuple(name for name, bit in BITS.items() if mask & bit)
+
+
+class _Record(BaseModel):
+    """Base of what the manifest holds; unknown keys are kept out of the way, not refused."""
+
+    model_config = ConfigDict(frozen=True, strict=True)
+
+
+class ShardEntry(_Record):
+    """What the manifest says of one shard.
+
+    Attributes
+    ----------
+    file : str
+        Path below the store's directory.
+    n_structures, n_atoms, n_bytes : int
+        Counts, and the size of the file.
+    sha256 : str
+        Checksum of the file.
+    properties : list of str
+        Properties that at least one structure has.
+    """
+
+    file: str
+    n_structures: int = Field(ge=1)
+    n_atoms: int = Field(ge=1)
+    n_bytes: int = Field(ge=1)
+    sha256: str
+    properties: list[str]
+
+
+class Manifest(_Record):
+    """The manifest of a store.
+
+    Attributes
+    ----------
+    format, version : str, int
+        :data:`FORMAT` and :data:`VERSION`.
+    units : dict
+        :data:`UNITS`.
+    identity : dict or None
+        The potential that made the labels.
+    header : dict
+        What the writer wished to say, for instance the recipe's digest.
+    provenance : dict
+        Versions, machine and time.
+    n_structures, n_atoms : int
+        Sums over the shards.
+    properties : list of str
+        Properties that at least one structure has, in the order of their bits.
+    shards : list of ShardEntry
+        In the order of ids.
+    """
+
+    format: str = FORMAT
+    version: int = VERSION
+    units: dict[str, str] = Field(default_factory=lambda: dict(UNITS))
+    identity: dict[str, str] | None = None
+    header: dict[str, Any] = Field(default_factory=dict)
+    provenance: dict[str, Any] = Field(default_factory=dict)
+    n_structures: int
+    n_atoms: int
+    properties: list[str]
+    shards: list[ShardEntry]

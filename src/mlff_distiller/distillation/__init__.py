@@ -1,0 +1,1 @@
+"""Distillation: training a student on a teacher's labels, with exact resume."""

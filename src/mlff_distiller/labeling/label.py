@@ -1,0 +1,235 @@
+"""Labeling: every structure gets the teacher's labels or a refusal, in a pool, continued after any interruption."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.console import Reporter
+from mlff_distiller.core.errors import DataError, PredictionError
+from mlff_distiller.core.plan import Plan
+from mlff_distiller.data.store import Store
+from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.labeling.gates import GatesPlan, Refusal
+from mlff_distiller.labeling.refused import RefusedList
+from mlff_distiller.potentials.base import Potential
+from mlff_distiller.scale.claim import claim_directory
+from mlff_distiller.scale.pool import Pool
+from mlff_distiller.teachers.plan import TeacherPlan
+from mlff_distiller.teachers.resident import resident_teacher
+
+Property = Literal["energy", "forces", "stress", "atomic_energies"]
+
+
+class LabelingPlan(Plan):
+    """How structures are labeled.
+
+    Examples
+    --------
+    >>> LabelingPlan().properties
+    ('energy', 'forces', 'stress')
+    """
+
+    chunk_size: int = Field(
+        32, ge=1, description="Structures in one task; after each task its labels are safe on disk."
+    )
+    properties: tuple[Property, ...] = Field(
+        ("energy", "forces", "stress"),
+        min_length=1,
+        description="What to label; stress only where the teacher has it and the cell is periodic in all directions.",
+    )
+    gates: GatesPlan = Field(GatesPlan(), description="Bounds of what is accepted.")
+
+
+@dataclass(frozen=True)
+class LabelingResult:
+    """What came out of labeling.
+
+    Parameters
+    ----------
+    store : Store
+        Structures and labels.
+    n_labeled : int
+        Number of labels.
+    refusals : dict
+        Reason to number of structures, the commonest first.
+    """
+
+    store: Store
+    n_labeled: int
+    refusals: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Structures to label in one task."""
+
+    ids: list[int]
+    structures: list[Structure]
+    properties: tuple[str, ...]
+    gates: GatesPlan
+    teacher: TeacherPlan
+
+
+@dataclass
+class Labeled:
+    """What one task gives back."""
+
+    ids: list[int] = field(default_factory=list)
+    structures: list[Structure] = field(default_factory=list)
+    labels: list[Labels] = field(default_factory=list)
+    refusals: list[Refusal] = field(default_factory=list)
+
+
+def label(
+    structures: Store,
+    plan: LabelingPlan,
+    teacher_plan: TeacherPlan,
+    *,
+    path: Path,
+    pool: Pool,
+    reporter: Reporter,
+) -> LabelingResult:
+    """Label a store of structures; the same call continues after a crash, with no label lost or doubled.
+
+    Parameters
+    ----------
+    structures : Store
+        What to label; ids and ``info`` are kept.
+    plan : LabelingPlan
+        Settings.
+    teacher_plan : TeacherPlan
+        Who labels.
+    path : Path
+        Directory of the new store.
+    pool : Pool
+        Where tasks run.
+    reporter : Reporter
+        Where progress goes.
+
+    Raises
+    ------
+    UnsupportedStructureError
+        If the teacher does not cover a structure; nothing is labeled then.
+    PropertyError
+        If the teacher does not give a property that is asked for (stress aside).
+    DataError
+        If the directory holds something else, or every structure was refused.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from mlff_distiller.core.console import Silent
+    >>> from mlff_distiller.scale.local import LocalPool
+    >>> from mlff_distiller.teachers.xtb import XTBPlan
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> writer = StoreWriter(folder / "structures")
+    >>> writer.append([0, 1], [Structure([1, 1], [[0, 0, 0], [0, 0, d]]) for d in (0.74, 0.1)])
+    >>> result = label(writer.seal(), LabelingPlan(), XTBPlan(), path=folder / "labels", pool=LocalPool(1),
+    ...     reporter=Silent())
+    >>> result.n_labeled, result.refusals
+    (1, {'min_distance': 1})
+    """
+    teacher = teacher_plan.build()
+    properties = _asked(plan, teacher)
+    for part in _blocks(range(len(structures)), 1000):
+        teacher.check(structures.structures(part), properties)
+    inputs = {"structures": structures.digest, "properties": list(properties), "gates": plan.gates.digest()}
+    with StoreWriter(path, identity=teacher.identity.to_json(), header={"content": "labels", **inputs}) as writer:
+        refused = RefusedList(path)
+        claim_directory(path, inputs, is_new=not writer.done_ids and not refused.refusals)
+        if not writer.is_sealed:
+            job = _Job(structures, plan, properties, teacher_plan)
+            _fill(writer, refused, job, pool=pool, reporter=reporter)
+        return _result(writer, refused)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What is to be labeled, how and by whom."""
+
+    structures: Store
+    plan: LabelingPlan
+    properties: tuple[str, ...]
+    teacher: TeacherPlan
+
+    def chunks(self, done: set[int]) -> Iterator[Chunk]:
+        """Yield what is left; bounds do not depend on what is done, so a continued run asks the same batches."""
+        ids = self.structures.ids.tolist()
+        for rows in _blocks(range(len(ids)), self.plan.chunk_size):
+            left = [row for row in rows if ids[row] not in done]
+            if left:
+                numbers = [ids[row] for row in left]
+                structures = self.structures.structures(left)
+                yield Chunk(numbers, structures, self.properties, self.plan.gates, self.teacher)
+
+
+def _fill(writer: StoreWriter, refused: RefusedList, job: _Job, *, pool: Pool, reporter: Reporter) -> None:
+    done = writer.done_ids | refused.refusals.keys()
+    advance = reporter.start("labeling", len(job.structures), done=len(done))
+    for _, labeled in pool.run(label_chunk, job.chunks(done), reporter=reporter):
+        refused.append(labeled.refusals)
+        writer.append(labeled.ids, labeled.structures, labeled.labels)
+        note = f"{len(refused.refusals)} refused" if refused.refusals else ""
+        advance(len(labeled.ids) + len(labeled.refusals), note=note)
+
+
+def _result(writer: StoreWriter, refused: RefusedList) -> LabelingResult:
+    counts = refused.counts()
+    if not writer.done_ids:
+        commonest, count = next(iter(counts.items()))
+        raise DataError(
+            f"all {sum(counts.values())} structures were refused, {count} of them because of '{commonest}'; "
+            f"see {writer.path / 'refused.jsonl'}, then change the sampling, the gates or the teacher's settings"
+        )
+    store = writer.seal()
+    return LabelingResult(store, len(store), counts)
+
+
+def label_chunk(chunk: Chunk, reporter: Reporter) -> Labeled:
+    """Label the structures of one task; called in a worker."""
+    teacher = resident_teacher(chunk.teacher)
+    accepted, refusals = chunk.gates.screen(chunk.ids, chunk.structures)
+    result = Labeled(refusals=refusals)
+    answers = _predicted(teacher, [structure for _, structure in accepted], chunk.properties)
+    for (number, structure), answer in zip(accepted, answers, strict=True):
+        if isinstance(answer, PredictionError):
+            result.refusals.append(Refusal(number, answer.reason))
+        elif fault := chunk.gates.label_fault(answer):
+            result.refusals.append(Refusal(number, *fault))
+        else:
+            result.ids.append(number)
+            result.structures.append(structure)
+            result.labels.append(answer)
+    return result
+
+
+def _predicted(
+    teacher: Potential, structures: list[Structure], properties: Sequence[str]
+) -> list[Labels | PredictionError]:
+    """Return labels or the reason why there are none; one structure that fails does not spoil the others."""
+    answers: list[Labels | PredictionError] = []
+    stack: list[list[Structure] | PredictionError] = [structures]
+    while stack:
+        item = stack.pop()
+        if isinstance(item, PredictionError):
+            answers.append(item)
+            continue
+        try:
+            answers += teacher.predict(item, properties) if item else []
+        except PredictionError as error:
+            stack += [item[error.index + 1 :], error, item[: error.index]]
+    return answers
+
+
+def _asked(plan: LabelingPlan, teacher: Potential) -> tuple[str, ...]:
+    absent = {"stress"} - teacher.properties
+    return tuple(name for name in plan.properties if name not in absent)
+
+
+def _blocks(rows: range, size: int) -> Iterator[range]:
+    return (rows[first : first + size] for first in range(0, len(rows), size))

@@ -1,0 +1,1 @@
+"""Recipes: the whole pipeline as one plan, run in one directory."""

@@ -1,0 +1,85 @@
+"""Recipe: all settings of a run, from the seeds to the criteria of the verdict."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Self
+
+from pydantic import Field, StringConstraints
+
+from mlff_distiller.benchmarking.step_time import StepTimePlan
+from mlff_distiller.core import plan as plans
+from mlff_distiller.core.plan import Plan, kinds
+from mlff_distiller.core.provenance import digest
+from mlff_distiller.data.split import SplitPlan
+from mlff_distiller.distillation.plan import TrainingPlan
+from mlff_distiller.labeling.label import LabelingPlan
+from mlff_distiller.sampling.draw import SamplingPlan
+from mlff_distiller.sampling.seeds import SEEDS
+from mlff_distiller.students import STUDENTS
+from mlff_distiller.teachers import TEACHERS
+from mlff_distiller.validation.criteria import CriteriaPlan
+from mlff_distiller.validation.plan import ValidationPlan
+
+if TYPE_CHECKING:
+    SeedField = Any
+    StudentField = Any
+    TeacherField = Any
+else:
+    SeedField, StudentField, TeacherField = kinds(SEEDS), kinds(STUDENTS), kinds(TEACHERS)
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+
+class Recipe(Plan):
+    """All settings of a run.
+
+    Examples
+    --------
+    >>> recipe = Recipe.parse(
+    ...     {
+    ...         "name": "water",
+    ...         "teacher": {"kind": "xtb"},
+    ...         "seeds": [{"kind": "smiles", "smiles": "O"}],
+    ...         "students": {"tiny": {"kind": "painn", "preset": "tiny"}},
+    ...     },
+    ...     where="recipe.yaml",
+    ... )
+    >>> recipe.students["tiny"].n_channels
+    64
+    """
+
+    name: Name = Field(description="Name of the run, in letters, digits, dots and dashes.")
+    seed: int = Field(1, ge=0, description="Seed of everything random; the same seed gives the same structures.")
+    teacher: TeacherField = Field(description="The force field to distill.")
+    seeds: list[SeedField] = Field(min_length=1, description="What to start from: molecules or structure files.")
+    sampling: SamplingPlan = Field(SamplingPlan(), description="How structures are drawn around the seeds.")
+    labeling: LabelingPlan = Field(
+        LabelingPlan(), description="How the teacher labels them, and which labels are refused."
+    )
+    split: SplitPlan = Field(
+        SplitPlan(), description="Which share is held out; whole trajectory segments stay together."
+    )
+    students: dict[Name, StudentField] = Field(min_length=1, description="Students to train, by name.")
+    training: TrainingPlan = Field(TrainingPlan(), description="How each student is trained.")
+    validation: ValidationPlan = Field(ValidationPlan(), description="What is measured of each student.")
+    timing: StepTimePlan = Field(StepTimePlan(), description="How the time per step is measured.")
+    criteria: CriteriaPlan = Field(CriteriaPlan(), description="What a student must reach to be approved.")
+
+    @property
+    def question(self) -> str:
+        """Digest of what makes a run this one and no other: its name, its teacher and its seeds."""
+        return digest([self.name, self.teacher.model_dump(mode="json"), [seed.fingerprint() for seed in self.seeds]])
+
+    def located(self, folder: Path) -> Self:
+        """Return the recipe with file seeds resolved against the folder of the recipe file."""
+        return self.model_copy(update={"seeds": [seed.located(folder) for seed in self.seeds]})
+
+
+def load(path: Path, *, overrides: list[str] | None = None) -> Recipe:
+    """Read a recipe from YAML, ``a.b=value`` overrides on top.
+
+    Raises
+    ------
+    PlanError
+        If the file or a setting is wrong; the message names the file, the key and the nearest known one.
+    """
+    return plans.load(Recipe, path, overrides=overrides).located(path.resolve().parent)

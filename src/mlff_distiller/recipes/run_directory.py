@@ -1,0 +1,177 @@
+"""The run directory: what has been done, with the digest of its inputs; locked while somebody works in it."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlff_distiller.core.errors import RunDirectoryError
+from mlff_distiller.core.files import write_json, write_text
+from mlff_distiller.recipes.recipe import Recipe
+
+FORMAT = "mlffd-run"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """One output directory.
+
+    Parameters
+    ----------
+    path : Path
+        The directory.
+
+    Examples
+    --------
+    >>> RunDirectory(Path("out")).student_file("tiny").as_posix()
+    'out/students/tiny.safetensors'
+    """
+
+    path: Path
+
+    @property
+    def samples(self) -> Path:
+        """Store of drawn structures."""
+        return self.path / "sampling"
+
+    @property
+    def labels(self) -> Path:
+        """Store of labelled structures."""
+        return self.path / "labels"
+
+    @property
+    def split_file(self) -> Path:
+        """Which structures are for training, validation and test."""
+        return self.path / "split.json"
+
+    def training(self, student: str) -> Path:
+        """Return the folder of one student's training."""
+        return self.path / "training" / student
+
+    def student_file(self, student: str) -> Path:
+        """Return where a finished student lies."""
+        return self.path / "students" / f"{student}.safetensors"
+
+    def measurements(self, student: str) -> Path:
+        """Return the folder of what was measured of one student."""
+        return self.path / "validation" / student
+
+    def timing(self, student: str) -> Path:
+        """Return the file of one student's timing."""
+        return self.path / "timing" / f"{student}.json"
+
+    @property
+    def verdict_file(self) -> Path:
+        """The verdict, for machines."""
+        return self.path / "verdict.json"
+
+    @property
+    def report_file(self) -> Path:
+        """The verdict, for people."""
+        return self.path / "report.html"
+
+    @contextmanager
+    def opened(self, recipe: Recipe) -> Iterator[None]:
+        """Create or continue the directory for a recipe, and keep others out while the block runs.
+
+        Raises
+        ------
+        RunDirectoryError
+            If the directory cannot be written, is in use, or holds something else.
+        """
+        handle = self._lock()
+        try:
+            self._claim(recipe)
+            yield
+        finally:
+            os.close(handle)
+
+    def record(self, stage: str) -> dict[str, Any] | None:
+        """Return what is known of a finished stage; None if it has not finished."""
+        path = self._record_file(stage)
+        try:
+            value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            return None  # a damaged record means that the stage is run again
+        return value
+
+    def write_record(self, stage: str, value: dict[str, Any]) -> None:
+        """Note that a stage has finished."""
+        write_json(self._record_file(stage), value)
+
+    def begun(self, stage: str) -> str | None:
+        """Return the digest of the inputs that a stage was last begun with; None if it never was."""
+        path = self._record_file(f"{stage}.begun")
+        return path.read_text(encoding="utf-8").strip() if path.exists() else None
+
+    def note_begun(self, stage: str, digest: str) -> None:
+        """Note that what a stage leaves from now on belongs to these inputs."""
+        write_text(self._record_file(f"{stage}.begun"), digest + "\n")
+
+    def records(self) -> dict[str, dict[str, Any]]:
+        """Return what is known of all finished stages, in the order they finished."""
+        files = sorted((self.path / "stages").glob("*.json"), key=lambda path: path.stat().st_mtime)
+        found = {path.stem: self.record(path.stem) for path in files}
+        return {name: value for name, value in found.items() if value is not None}
+
+    def set_aside(self, paths: list[Path], tag: str) -> None:
+        """Move results that belong to other settings out of the way, to ``superseded/``; nothing is deleted."""
+        for path in paths:
+            if path.exists():
+                target = (
+                    self.path / "superseded" / f"{path.relative_to(self.path).as_posix().replace('/', '-')}-{tag[:8]}"
+                )
+                target.parent.mkdir(exist_ok=True)
+                while target.exists():
+                    target = target.with_name(target.name + "+")
+                path.rename(target)
+
+    def _record_file(self, stage: str) -> Path:
+        return self.path / "stages" / (stage if stage.endswith(".begun") else f"{stage}.json")
+
+    def _lock(self) -> int:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+        except OSError as error:
+            raise RunDirectoryError(
+                f"cannot write to {self.path} ({error.strerror}); give another directory with --out"
+            ) from error
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(handle)
+            raise RunDirectoryError(f"{self.path} is in use by another mlffd; wait for it, or stop it") from None
+        return handle
+
+    def _claim(self, recipe: Recipe) -> None:
+        marker = self.path / "run.json"
+        others = [p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.endswith(".tmp")]
+        if marker.exists():
+            self._check(marker, recipe)
+        elif others:
+            raise RunDirectoryError(
+                f"{self.path} is not empty and not a run of mlffd; give another directory with --out"
+            )
+        else:
+            write_json(marker, {"format": FORMAT, "version": VERSION, "name": recipe.name, "question": recipe.question})
+        write_text(self.path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
+
+    def _check(self, marker: Path, recipe: Recipe) -> None:
+        try:
+            held = json.loads(marker.read_text(encoding="utf-8"))
+            name, question, version = held["name"], held["question"], int(held["version"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise RunDirectoryError(f"{marker} is damaged; give another directory with --out") from error
+        if version > VERSION:
+            raise RunDirectoryError(f"{self.path} was written by a newer release; install a newer mlff-distiller")
+        if question != recipe.question:
+            what = f"recipe '{name}'" if name != recipe.name else f"'{name}' with another teacher or other seeds"
+            raise RunDirectoryError(f"{self.path} holds the run of {what}; give another directory with --out")

@@ -1,0 +1,123 @@
+"""Stages: steps of a run that are done once for the same inputs."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+from mlff_distiller.core.console import Reporter
+from mlff_distiller.core.provenance import digest
+from mlff_distiller.recipes.recipe import Recipe
+from mlff_distiller.recipes.run_directory import RunDirectory
+from mlff_distiller.scale.local import LocalPool
+
+
+@dataclass(frozen=True)
+class Context:
+    """What a stage works with; it travels to worker processes."""
+
+    recipe: Recipe
+    directory: RunDirectory
+    student: str = ""
+    digest: str = ""
+    n_workers: int = 0
+
+
+Work = Callable[[Context, Reporter], dict[str, Any]]
+"""The work of a stage: leaves its files and returns JSON-able facts about them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """One step of a run.
+
+    Parameters
+    ----------
+    kind : str
+        What is done, for instance ``train``.
+    work : callable
+        A module-level function, so that a worker process can run it.
+    settings : object
+        JSON-able settings that the result depends on.
+    parents : sequence of Stage
+        Stages whose results it reads.
+    outputs : list[Path]
+        Files or folders it leaves.
+    student : str
+        Which student it is about, if any.
+    runs : str
+        ``beside``: in a worker process beside other stages; ``alone``: in a worker process with nobody beside it,
+        because it measures time; ``here``: in this process, because it is brief or has workers of its own.
+    """
+
+    kind: str
+    work: Work
+    settings: Any
+    parents: Sequence["Stage"]
+    outputs: list[Path]
+    student: str = ""
+    runs: Literal["beside", "alone", "here"] = "beside"
+
+    @property
+    def name(self) -> str:
+        """Kind and student, for instance ``train-tiny``."""
+        return f"{self.kind}-{self.student}" if self.student else self.kind
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of everything the results depend on."""
+        return digest([self.name, self.settings, [parent.digest for parent in self.parents]])
+
+    def is_done(self, directory: RunDirectory) -> bool:
+        """Whether the results of exactly these inputs are there."""
+        record = directory.record(self.name)
+        return record is not None and record["digest"] == self.digest and all(path.exists() for path in self.outputs)
+
+
+def run_stages(stages: Sequence[Stage], context: Context, reporter: Reporter) -> int:
+    """Run the stages that are not done yet, those of one kind side by side where they may; return how many ran.
+
+    Examples
+    --------
+    >>> from mlff_distiller.core.console import Silent
+    >>> recipe, directory = None, RunDirectory(Path("out"))
+    >>> run_stages([], Context(recipe, directory), Silent())
+    0
+    """
+    waiting = [stage for stage in stages if not stage.is_done(context.directory)]
+    for _, group in groupby(waiting, key=lambda stage: (stage.kind, stage.name if stage.runs != "beside" else "")):
+        _run_group(list(group), context, reporter)
+    return len(waiting)
+
+
+def _run_group(group: list[Stage], context: Context, reporter: Reporter) -> None:
+    for stage in group:
+        _set_stale_results_aside(stage, context.directory)
+    tasks = [(stage.work, replace(context, student=stage.student, digest=stage.digest)) for stage in group]
+    if group[0].runs == "here":
+        _note(group[0], _timed(tasks[0], reporter), context.directory)
+        return
+    for index, result in LocalPool(context.n_workers).run(_timed, tasks, reporter=reporter):
+        _note(group[index], result, context.directory)
+
+
+def _timed(task: tuple[Work, Context], reporter: Reporter) -> tuple[dict[str, Any], float]:
+    work, context = task
+    began = time.monotonic()
+    return work(context, reporter), time.monotonic() - began
+
+
+def _note(stage: Stage, result: tuple[dict[str, Any], float], directory: RunDirectory) -> None:
+    facts, seconds = result
+    directory.write_record(stage.name, {"digest": stage.digest, "elapsed_s": round(seconds, 2), "facts": facts})
+
+
+def _set_stale_results_aside(stage: Stage, directory: RunDirectory) -> None:
+    """Keep results of other settings out of the way; unfinished work of these settings stays, to be continued."""
+    begun = directory.begun(stage.name)
+    if begun is not None and begun != stage.digest:
+        directory.set_aside(stage.outputs, begun)
+    directory.note_begun(stage.name, stage.digest)

@@ -1,0 +1,130 @@
+"""The work of each stage: reads what earlier stages left, leaves its own files, returns facts about them."""
+
+from typing import Any
+
+from mlff_distiller.core.console import Reporter
+from mlff_distiller.core.files import write_json
+from mlff_distiller.data.split import split_by_segment
+from mlff_distiller.data.store import Store
+from mlff_distiller.deployment.ase_export import ASEExportPlan
+from mlff_distiller.distillation.distill import distill
+from mlff_distiller.labeling.label import label
+from mlff_distiller.potentials.base import Potential
+from mlff_distiller.recipes.held_out import LabeledData
+from mlff_distiller.recipes.reporting import judge_students, write_run_report
+from mlff_distiller.recipes.stages import Context
+from mlff_distiller.sampling.draw import draw
+from mlff_distiller.sampling.seeds import build_seeds
+from mlff_distiller.scale.local import LocalPool
+from mlff_distiller.students import checkpoint
+from mlff_distiller.students.potential import StudentPotential
+from mlff_distiller.validation.records import write_arrays, write_measurements
+
+
+def sample_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Draw structures around the seeds."""
+    recipe = context.recipe
+    store = draw(
+        build_seeds(recipe.seeds, recipe.seed),
+        recipe.sampling,
+        recipe.teacher,
+        seed=recipe.seed,
+        path=context.directory.samples,
+        pool=LocalPool(context.n_workers),
+        reporter=reporter,
+    )
+    return {"n_structures": len(store), "data": store.digest}
+
+
+def label_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Label the drawn structures with the teacher."""
+    result = label(
+        Store.open(context.directory.samples),
+        context.recipe.labeling,
+        context.recipe.teacher,
+        path=context.directory.labels,
+        pool=LocalPool(context.n_workers),
+        reporter=reporter,
+    )
+    return {"n_labeled": result.n_labeled, "refusals": result.refusals, "data": result.store.digest}
+
+
+def split_data(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Choose the trajectory segments that are held out."""
+    infos = Store.open(context.directory.labels).infos()
+    split = split_by_segment([info["segment"] for info in infos], context.recipe.split, context.recipe.seed)
+    write_json(context.directory.split_file, split.to_json())
+    return {name: len(rows) for name, rows in vars(split).items()}
+
+
+def train_student(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Train one student."""
+    data, recipe = LabeledData.open(context.directory), context.recipe
+    outcome = distill(
+        recipe.students[context.student],
+        recipe.training,
+        train=data.part("train"),
+        validation=data.part("validation"),
+        folder=context.directory.training(context.student),
+        seed=recipe.seed,
+        digest=context.digest,
+        title=f"training {context.student}",
+        reporter=reporter,
+    )
+    return vars(outcome)
+
+
+def export_student(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Put the best weights where users look for them, if the file gives the same forces as the student."""
+    directory, name = context.directory, context.student
+    best = directory.training(name) / "best.safetensors"
+    training = {
+        "recipe": context.recipe.name,
+        "teacher": context.recipe.teacher.model_dump(mode="json"),
+        "stage_digest": context.digest,
+        **checkpoint.read_header(best)["training"],
+    }
+    structures = LabeledData.open(directory).part("test").structures[:64]
+    parity = ASEExportPlan().write(checkpoint.load(best), directory.student_file(name), structures, training=training)
+    return vars(parity)
+
+
+def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Measure one student on held-out frames and in dynamics."""
+    plan, seed, name = context.recipe.validation, context.recipe.seed, context.student
+    data, folder, student = LabeledData.open(context.directory), context.directory.measurements(name), _student(context)
+    errors, parity = plan.errors.measure(student, data.held_out(), seed=seed)
+    write_arrays(folder / "parity.npz", parity)
+    names, starts = data.starts()
+    advance = reporter.start(f"dynamics {name}", plan.nve.n_steps)
+    drift, trace = plan.nve.measure(student, starts, names=names, seed=seed, advance=advance)
+    write_arrays(folder / "nve.npz", trace)
+    write_measurements(folder / "measurements.json", [*errors, *drift])
+    return {m.name: m.value for m in errors + drift if m.value == m.value}
+
+
+def time_student(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Time a dynamics step of one student and of the teacher, in turns, in a process of its own."""
+    names, starts = LabeledData.open(context.directory).starts()
+    advance = reporter.start(f"timing {context.student}", len(starts))
+    measured = context.recipe.timing.measure(
+        _student(context),
+        starts,
+        names=names,
+        teacher=context.recipe.teacher.build(),
+        seed=context.recipe.seed,
+        advance=advance,
+    )
+    write_measurements(context.directory.timing(context.student), measured)
+    return {m.name: m.value for m in measured}
+
+
+def report(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Judge the measurements and write verdict and report."""
+    verdicts = judge_students(context.recipe, context.directory)
+    write_run_report(context.recipe, context.directory, verdicts)
+    return {name: verdict.verdict for name, (_, verdict) in verdicts.items()}
+
+
+def _student(context: Context) -> Potential:
+    return StudentPotential(checkpoint.load(context.directory.student_file(context.student)))

@@ -1,0 +1,1 @@
+"""Scale: running many independent tasks on the machine's cores, with live progress and no orphans."""

@@ -1,0 +1,45 @@
+"""StudentPotential: a trained student behind the Potential contract."""
+
+from mlff_distiller.core.provenance import digest
+from mlff_distiller.potentials.base import Identity
+from mlff_distiller.potentials.graph_potential import GraphPotential
+from mlff_distiller.students.student import Student
+
+
+class StudentPotential(GraphPotential):
+    """A student as a Potential: energy, forces, stress and atomic energies for batches of structures.
+
+    Parameters
+    ----------
+    student : Student
+        Trained student; its elements and charges bound what may be asked.
+
+    Examples
+    --------
+    >>> from mlff_distiller.atoms.structure import Structure
+    >>> from mlff_distiller.students.painn import PaiNNPlan
+    >>> potential = StudentPotential(Student(PaiNNPlan(preset="ultra-tiny"), {1: 0.0}))
+    >>> potential.predict([Structure([6], [[0, 0, 0]])])
+    Traceback (most recent call last):
+    ...
+    mlff_distiller.core.errors.UnsupportedStructureError: C holds C, which student (painn ...) does not cover; ...
+    """
+
+    def __init__(self, student: Student) -> None:
+        self.student = student.eval().requires_grad_(False)
+        self.charges = frozenset(student.charges)
+        super().__init__(
+            student,
+            cutoff=student.cutoff,
+            elements=student.elements,
+            identity=Identity(
+                "student", f"{student.plan.kind} with {student.n_parameters:,} parameters", _digest(student)
+            ),
+            dtype=student.dtype,
+            device=student.device,
+        )
+
+
+def _digest(student: Student) -> str:
+    weights = [[name, tensor.double().flatten().tolist()] for name, tensor in student.state_dict().items()]
+    return digest([student.plan.model_dump(mode="json"), weights])

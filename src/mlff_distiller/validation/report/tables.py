@@ -1,0 +1,230 @@
+"""The tables of the report, as HTML; everything that comes from outside is escaped."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+import numpy as np
+
+from mlff_distiller.core.measurement import Measurement
+from mlff_distiller.validation.report import words
+from mlff_distiller.validation.report.content import StudentReport
+from mlff_distiller.validation.verdict import CheckOutcome
+
+_MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "REPORTED": ""}
+_BADGES = {"APPROVED": "✓", "SCREENING_ONLY": "◐", "REJECTED": "✕", "INCONCLUSIVE": "?"}
+_KEY_NUMBERS = {
+    "force_rmse": "Force RMSE",
+    "force_r2": "Force R²",
+    "energy_rmse_per_atom": "Energy RMSE",
+    "nve_duration": "NVE survived",
+    "nve_drift_percent": "NVE drift",
+    "step_time": "Time per step",
+}
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), kind: str = "") -> str:
+    """Return a table from cells that are HTML already.
+
+    Examples
+    --------
+    >>> table(["System", "Atoms"], [["water", "3"]], numeric=[1]).count("<td")
+    2
+    """
+
+    def cells(tag: str, row: Sequence[str]) -> str:
+        return "".join(
+            f"<{tag}{' class=num' if column in numeric else ''}>{cell}</{tag}>" for column, cell in enumerate(row)
+        )
+
+    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return (
+        f'<div class="scroll"><table class="{escape(kind)}"><thead><tr>{cells("th", head)}</tr></thead>'
+        f"<tbody>{body}</tbody></table></div>"
+    )
+
+
+def badge(verdict: str) -> str:
+    """Return a verdict as a badge: word, sign and color."""
+    return (
+        f'<span class="badge {verdict.lower()}"><span aria-hidden="true">{_BADGES[verdict]}</span> '
+        f"{verdict.replace('_', ' ')}</span>"
+    )
+
+
+def mark(outcome: str) -> str:
+    """Return an outcome as a sign and a word."""
+    sign = f'<span aria-hidden="true">{_MARKS[outcome]}</span> ' if _MARKS[outcome] else ""
+    return f'<span class="outcome {outcome.lower()}">{sign}{outcome.lower()}</span>'
+
+
+def verdicts(students: Mapping[str, StudentReport]) -> str:
+    """Return the first table: a row per student with its verdict and the numbers behind it."""
+    shown = [name for name in _KEY_NUMBERS if any(s.check(name) for s in students.values())]
+    head = ["Student", "Verdict", *(_key_head(name, students) for name in shown)]
+    rows = [
+        [_student(name, student), badge(student.verdict.verdict)] + [_key_number(student, name) for name in shown]
+        for name, student in students.items()
+    ]
+    return table(head, rows, numeric=range(2, 2 + len(shown)), kind="verdicts")
+
+
+def _student(name: str, student: StudentReport) -> str:
+    return f"<strong>{escape(name)}</strong><small>{student.n_parameters:,} parameters</small>"
+
+
+def _key_head(name: str, students: Mapping[str, StudentReport]) -> str:
+    check = next(found for student in students.values() if (found := student.check(name)))
+    unit = "% of kin. energy" if name == "nve_drift_percent" else words.unit(words.displayed(0.0, check.unit)[1])
+    below = f"<small>{limit(check, check.limit)}</small>" if check.limit is not None else ""
+    return f"{_KEY_NUMBERS[name]}<small>{unit}</small>{below}"
+
+
+def _key_number(student: StudentReport, name: str) -> str:
+    check = student.check(name)
+    if check is None:
+        return words.NONE
+    digits = words.digits_for(name)
+    below = words.interval(shown_interval(check), digits - 1) if check.ci95 else ""
+    speedup = student.check("speedup") if name == "step_time" else None
+    if speedup is not None:
+        ratio, word = words.ratio(speedup.value)
+        below = f"{ratio}{words.TIMES} {word}"
+    sign = f' <span class="outcome {check.outcome.lower()}">{_MARKS[check.outcome]}</span>'
+    value, _ = words.displayed(check.value, check.unit)
+    return f"{words.number(value, digits)}{sign if _MARKS[check.outcome] else ''}<small>{below}</small>"
+
+
+def shown_interval(check: CheckOutcome) -> tuple[float, float] | None:
+    """Return the interval of a check on the scale that the report uses."""
+    if check.ci95 is None:
+        return None
+    low, high = (words.displayed(end, check.unit)[0] for end in check.ci95)
+    return low, high
+
+
+def limit(check: CheckOutcome, value: float | None) -> str:
+    """Return a limit of a check on the scale that the report uses."""
+    return words.bound(None if value is None else words.displayed(value, check.unit)[0], check.symbol)
+
+
+def checks(student: StudentReport) -> str:
+    """Return all checks of a student: value, interval, limits, outcome."""
+    head = ["Check", "Value", "95 % interval", "n", "Limit", "Screening", "Outcome"]
+    rows = [_check(check, student.measurement(check.name)) for check in student.verdict.checks]
+    return table(head, rows, numeric=[1, 2, 3, 4, 5], kind="checks")
+
+
+def _check(check: CheckOutcome, measured: Measurement | None) -> list[str]:
+    digits = words.digits_for(check.name)
+    name = words.title(check.name)
+    return [
+        name if check.required else f'<span class="optional">{name}</span>',
+        words.quantity(*words.displayed(check.value, check.unit), digits),
+        words.interval(shown_interval(check), digits),
+        f"{measured.n_samples:,}" if measured else words.NONE,
+        limit(check, check.limit),
+        limit(check, check.screening_limit),
+        mark(check.outcome),
+    ]
+
+
+def breakdown(student: StudentReport) -> str:
+    """Return the errors per system and per element, empty where there are none."""
+    force, energy = student.measurement("force_rmse"), student.measurement("energy_rmse_per_atom")
+    if force is None or "per_system" not in force.detail:
+        return ""
+    mae = student.measurement("force_mae")
+    energies = energy.detail.get("per_system", {}) if energy else {}
+    maes = mae.detail if mae else {}
+    rows = [
+        [
+            escape(system),
+            words.number(rmse),
+            words.number(maes.get("per_system", {}).get(system)),
+            _meV(energies.get(system)),
+        ]
+        for system, rmse in force.detail["per_system"].items()
+    ]
+    rows += [
+        [f"element {escape(element)}", words.number(rmse), words.number(maes.get("per_element", {}).get(element)), ""]
+        for element, rmse in force.detail.get("per_element", {}).items()
+    ]
+    head = ["System or element", "Force RMSE (eV/Å)", "Force MAE (eV/Å)", "Energy RMSE (meV/atom)"]
+    return table(head, rows, numeric=[1, 2, 3])
+
+
+def _meV(value: float | None) -> str:
+    return words.number(None if value is None else 1000 * value)
+
+
+def drifts(student: StudentReport) -> str:
+    """Return the drift of every system with its interval, empty where there are none."""
+    drift, percent = student.measurement("nve_drift"), student.measurement("nve_drift_percent")
+    fluctuation, warmth = student.measurement("nve_energy_fluctuation"), student.measurement("nve_temperature")
+    if drift is None or percent is None or not any(np.isfinite(s["mean"]) for s in drift.detail["systems"].values()):
+        return ""
+    rows = []
+    for system, found in drift.detail.get("systems", {}).items():
+        share = percent.detail["systems"][system]
+        wobble = fluctuation.detail["systems"][system]["mean"] if fluctuation else None
+        rows.append(
+            [
+                escape(system),
+                str(len(found["replicas"])),
+                words.number(found["mean"]),
+                words.interval(_pair(found["ci95"])),
+                words.number(share["mean"]),
+                words.interval(_pair(share["ci95"])),
+                words.number(wobble),
+                words.number(warmth.detail["systems"].get(system) if warmth else None),
+            ]
+        )
+    head = ["System", "Runs", "Slope (eV/atom/ps)", "95 % interval", "Of kinetic energy (%)", "95 % interval"]
+    head += ["Fluctuation (meV/atom)", "Mean T (K)"]
+    return table(head, rows, numeric=range(1, 8))
+
+
+def _pair(ends: Sequence[float] | None) -> tuple[float, float] | None:
+    return (ends[0], ends[1]) if ends else None
+
+
+def failures(student: StudentReport) -> str:
+    """Return the runs that failed and why, empty where none did."""
+    measured = student.measurement("nve_duration")
+    found = measured.detail.get("failures", []) if measured else []
+    rows = [[escape(f["system"]), str(f["replica"]), words.number(f["time_ps"]), escape(f["reason"])] for f in found]
+    return table(["System", "Replica", "Failed at (ps)", "Why"], rows, numeric=[1, 2]) if rows else ""
+
+
+def systems(dataset: Mapping[str, Any]) -> str:
+    """Return the frames of each system by split."""
+    splits = list(dataset.get("splits", {}))
+    rows = [
+        [escape(name), words.formula(s["formula"]), str(s["n_atoms"]), f"{s['charge']:+d}" if s["charge"] else "0"]
+        + [f"{s['n_frames'].get(split, 0):,}" for split in splits]
+        for name, s in dataset.get("systems", {}).items()
+    ]
+    if not rows:
+        return ""
+    total = [f"{dataset['splits'][split]['n_frames']:,}" for split in splits]
+    segments = [f"{dataset['splits'][split]['n_segments']:,}" for split in splits]
+    rows += [["<strong>All frames</strong>", "", "", "", *total], ["Trajectory segments", "", "", "", *segments]]
+    head = ["System", "Formula", "Atoms", "Charge (e)", *(escape(split) for split in splits)]
+    return table(head, rows, numeric=range(2, 4 + len(splits)))
+
+
+def refusals(counts: Mapping[str, int]) -> str:
+    """Return why structures were refused and how often, empty where none were."""
+    rows = [[escape(reason), f"{count:,}"] for reason, count in counts.items() if count]
+    return table(["Refused because", "Structures"], rows, numeric=[1]) if rows else ""
+
+
+def definitions(value: Mapping[str, Any]) -> str:
+    """Return plain data as a list of terms; nested mappings become one line each."""
+    items = []
+    for key, inner in value.items():
+        lines = inner if isinstance(inner, list) and any(isinstance(x, dict) for x in inner) else [inner]
+        text = "<br>".join(words.plain(line) for line in lines) or words.NONE
+        items.append(f"<dt>{words.key(str(key))}</dt><dd>{text}</dd>")
+    return f"<dl>{''.join(items)}</dl>"

@@ -1,0 +1,184 @@
+"""Force and energy errors against numbers worked out by hand or by another route."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import DataError, UnsupportedStructureError
+from mlff_distiller.potentials.analytic import morse
+from mlff_distiller.potentials.base import Identity, Potential
+from mlff_distiller.validation.checks.force_errors import ForceErrorsPlan, HeldOut, compare
+
+
+class Recited(Potential):
+    """Says what it was told, structure by structure."""
+
+    elements = frozenset(range(1, 119))
+    properties = frozenset({"energy", "forces", "stress"})
+    is_conservative = False
+    identity = Identity("recited", "1", "")
+
+    def __init__(self, labels: list[Labels]) -> None:
+        self.labels = labels
+
+    def predict(self, structures, properties=("energy", "forces")):
+        return [labels.only(properties) for labels in self.labels]
+
+
+def structures(n: int, n_atoms: int = 2) -> list[Structure]:
+    return [Structure([1, 8][:n_atoms], np.eye(3)[:n_atoms] * 2) for _ in range(n)]
+
+
+def measured(frames: HeldOut, predicted: list[Labels], **settings) -> dict:
+    measurements, _ = ForceErrorsPlan(n_resamples=300, **settings).measure(Recited(predicted), frames)
+    return {m.name: m for m in measurements}
+
+
+def random_frames(n: int = 12, seed: int = 0) -> tuple[HeldOut, list[Labels]]:
+    rng = np.random.default_rng(seed)
+    reference = [Labels(energy=float(rng.normal()), forces=rng.normal(size=(2, 3))) for _ in range(n)]
+    predicted = [
+        Labels(energy=x.energy + float(rng.normal(0.3, 0.1)), forces=x.forces + 0.1 * rng.normal(size=(2, 3)))
+        for x in reference
+    ]
+    return HeldOut(structures(n), reference, [f"s{k // 3}" for k in range(n)]), predicted
+
+
+def test_every_error_agrees_with_its_definition() -> None:
+    frames, predicted = random_frames()
+    f = np.array([x.forces for x in frames.labels])
+    g = np.array([x.forces for x in predicted])
+    e = np.array([(p.energy - r.energy) / 2 for p, r in zip(predicted, frames.labels, strict=True)])
+    found = measured(frames, predicted, angle_threshold_eV_per_A=0.5)
+    cosine = (f * g).sum(-1) / np.linalg.norm(f, axis=-1) / np.linalg.norm(g, axis=-1)
+    expected = {
+        "force_rmse": np.sqrt(((f - g) ** 2).mean()),
+        "force_mae": np.abs(f - g).mean(),
+        "force_r2": 1 - ((f - g) ** 2).sum() / ((f - f.mean()) ** 2).sum(),
+        "force_angular_error": np.degrees(np.arccos(cosine[np.linalg.norm(f, axis=-1) > 0.5])).mean(),
+        "force_max_error": np.linalg.norm(f - g, axis=-1).max(),
+        "energy_rmse_per_atom": np.sqrt((e**2).mean()),
+        "energy_mae_per_atom": np.abs(e).mean(),
+    }
+    assert {name: m.value for name, m in found.items()} == pytest.approx(expected, rel=1e-12)
+    assert all(m.ci95[0] < m.value < m.ci95[1] for name, m in found.items() if name != "force_max_error")
+    assert {m.n_samples for name, m in found.items() if name != "force_max_error"} == {4}
+    assert found["force_r2"].ci95[1] <= 1
+
+
+def test_a_constant_energy_error_is_not_subtracted() -> None:
+    frames, _ = random_frames()
+    shifted = [replace(x, energy=x.energy + 1.0) for x in frames.labels]
+    found = measured(frames, shifted)
+    assert found["energy_rmse_per_atom"].value == pytest.approx(0.5)
+    assert "no constant was subtracted" in found["energy_rmse_per_atom"].detail["note"]
+
+
+def test_errors_by_element_and_system_add_up() -> None:
+    frames, predicted = random_frames()
+    named = HeldOut(frames.structures, frames.labels, frames.segments, ["a"] * 6 + ["b"] * 6)
+    detail = measured(named, predicted)["force_rmse"]
+    for part in ("per_element", "per_system"):
+        assert np.mean(np.square(list(detail.detail[part].values()))) == pytest.approx(detail.value**2)
+    assert set(detail.detail["per_element"]) == {"H", "O"}
+
+
+def test_a_perfect_student_has_no_error() -> None:
+    frames, _ = random_frames()
+    found = measured(frames, list(frames.labels))
+    assert found["force_rmse"].value == 0
+    assert found["force_r2"].value == 1
+    assert found["force_angular_error"].value == pytest.approx(0, abs=1e-9)
+
+
+def test_angles_are_exact_where_the_cosine_is_not() -> None:
+    tiny = 1e-7
+    reference = [Labels(forces=np.array([[1.0, 0, 0], [0, 2.0, 0]]))] * 2
+    predicted = [Labels(forces=np.array([[1.0, tiny, 0], [0, 2.0, 2 * tiny]]))] * 2
+    found = measured(HeldOut(structures(2), reference, ["a", "b"]), predicted)
+    assert found["force_angular_error"].value == pytest.approx(np.degrees(tiny), rel=1e-6)
+
+
+def test_frames_without_forces_do_not_count_as_zero_forces() -> None:
+    frames, predicted = random_frames()
+    partial = [x if k % 2 else Labels(energy=x.energy) for k, x in enumerate(frames.labels)]
+    kept = [k for k in range(12) if k % 2]
+    alone = HeldOut(structures(6), [frames.labels[k] for k in kept], [frames.segments[k] for k in kept])
+    mixed = measured(HeldOut(frames.structures, partial, frames.segments), predicted)
+    assert mixed["force_rmse"].value == pytest.approx(measured(alone, [predicted[k] for k in kept])["force_rmse"].value)
+    assert mixed["force_rmse"].detail["n_values"] == 36
+
+
+def test_without_any_forces_the_force_errors_are_nan() -> None:
+    frames = HeldOut(structures(3), [Labels(energy=float(k)) for k in range(3)], ["a", "b", "c"])
+    found = measured(frames, [Labels(energy=k + 0.1) for k in range(3)])
+    assert np.isnan(found["force_rmse"].value)
+    assert np.isnan(found["force_max_error"].value)
+    assert found["force_rmse"].ci95 is None
+    assert found["energy_mae_per_atom"].value == pytest.approx(0.05)
+
+
+def test_a_prediction_that_is_not_a_number_is_infinitely_wrong() -> None:
+    frames, predicted = random_frames()
+    predicted[3] = Labels(energy=float("nan"), forces=np.full((2, 3), np.nan))
+    found = measured(frames, predicted)
+    assert found["force_rmse"].value == np.inf
+    assert found["force_rmse"].ci95 == (np.inf, np.inf)
+    assert found["force_r2"].value == -np.inf
+    assert found["energy_rmse_per_atom"].value == np.inf
+    assert np.isfinite(found["force_angular_error"].value)
+
+
+def test_one_segment_gives_no_interval() -> None:
+    frames, predicted = random_frames()
+    found = measured(HeldOut(frames.structures, frames.labels, ["a"] * 12), predicted)
+    assert found["force_rmse"].ci95 is None
+
+
+def test_stress_is_compared_where_it_is_labeled() -> None:
+    cells = [Structure([1, 8], np.eye(3)[:2], cell=np.eye(3) * 5, pbc=True) for _ in range(4)]
+    forces = np.ones((2, 3))
+    reference = [Labels(0.0, forces, np.eye(3) * 0.1), *[Labels(0.0, forces)] * 2, Labels(0.0, forces, np.eye(3) * 0.2)]
+    predicted = [Labels(0.0, forces, np.eye(3) * 0.13)] * 4
+    found = measured(HeldOut(cells, reference, list("abcd")), predicted)
+    assert found["stress_rmse"].value == pytest.approx(np.sqrt((0.03**2 + 0.07**2) / 2 / 3))
+    assert found["stress_rmse"].unit == "eV/A^3"
+    assert "stress_rmse" not in measured(*random_frames())
+
+
+def test_the_same_seed_gives_the_same_intervals_and_another_one_others() -> None:
+    frames, predicted = random_frames()
+    parity = compare(Recited(predicted), frames)
+    plan = ForceErrorsPlan(n_resamples=300)
+    assert plan.summarize(parity, seed=3) == plan.summarize(parity, seed=3)
+    assert plan.summarize(parity, seed=3)[0].ci95 != plan.summarize(parity, seed=4)[0].ci95
+
+
+def test_an_analytic_student_is_off_by_what_was_built_in(held_out, teacher, make_student) -> None:
+    measurements, parity = ForceErrorsPlan().measure(make_student(factor=1.05), held_out)
+    value = {m.name: m.value for m in measurements}
+    typical = np.sqrt((parity.reference_forces**2).mean())
+    assert value["force_rmse"] == pytest.approx(0.05 * typical)
+    assert value["force_angular_error"] == pytest.approx(0, abs=1e-6)
+
+
+def test_progress_counts_every_frame(held_out, teacher) -> None:
+    done: list[int] = []
+    compare(teacher, held_out, advance=lambda n=1, *, note="": done.append(n))
+    assert sum(done) == len(held_out.structures)
+
+
+def test_empty_or_mismatched_frames_are_refused() -> None:
+    with pytest.raises(DataError, match="no held-out frames"):
+        HeldOut([], [], [])
+    with pytest.raises(DataError, match="2 structures, 1 labels"):
+        HeldOut(structures(2), [Labels(energy=0.0)], ["a", "b"])
+
+
+def test_an_element_the_student_does_not_cover_is_named() -> None:
+    frames = HeldOut(structures(1), [Labels(energy=0.0)], ["a"])
+    with pytest.raises(UnsupportedStructureError, match="holds O"):
+        ForceErrorsPlan().measure(morse(depth=1, width=1, distance=1, cutoff=3, elements=[1]), frames)
