@@ -9,6 +9,7 @@ import torch
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.benchmarking import step_time
 from mlff_distiller.benchmarking.step_time import StepTimePlan, _median
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.potentials.analytic import harmonic
@@ -19,13 +20,14 @@ H3 = Structure([1, 1, 1], [[0, 0, 0], [0, 0, 1.0], [0, 0.9, 0.5]])
 
 
 @dataclass
-class Repeated(Potential):
-    """Evaluates a potential several times over, and notes each call in a shared log."""
+class Costly(Potential):
+    """A potential whose evaluation takes a known time of a clock that only it moves; notes each call in a log."""
 
     inner: Potential
-    times: int
     label: str
-    log: list[tuple[str, int]] = field(default_factory=list)
+    log: list[tuple[str, int]]
+    cost_s: float = 0.0
+    clock: list[float] = field(default_factory=lambda: [0.0])
 
     def __post_init__(self) -> None:
         self.elements, self.properties, self.identity = self.inner.elements, self.inner.properties, self.inner.identity
@@ -35,7 +37,8 @@ class Repeated(Potential):
         self, structures: Sequence[Structure], properties: Collection[str] = ("energy", "forces")
     ) -> list[Labels]:
         self.log.append((self.label, len(structures)))
-        return [self.inner.predict(structures, properties) for _ in range(self.times)][-1]
+        self.clock[0] += self.cost_s * len(structures[0])
+        return self.inner.predict(structures, properties)
 
 
 @pytest.fixture
@@ -43,22 +46,26 @@ def spring() -> Potential:
     return harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
 
 
-def test_a_teacher_of_many_times_the_cost_is_found_slower(spring) -> None:
+def test_known_costs_are_reported_as_they_are(spring, monkeypatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(step_time.time, "perf_counter", lambda: clock[0])
+    student, teacher = Costly(spring, "s", [], 0.001, clock), Costly(spring, "t", [], 0.02, clock)
     plan = StepTimePlan(n_blocks=9, duration_s=0.1)
-    found = {m.name: m for m in plan.measure(spring, [H2, H3], teacher=Repeated(spring, 20, "t"))}
-    assert found["speedup"].value > 3
-    assert found["teacher_step_time"].value > found["step_time"].value > 0
+    found = {m.name: m for m in plan.measure(student, [H2, H3, H3], names=["a", "b", "c"], teacher=teacher)}
+    assert {name: m.value for name, m in found.items()} == pytest.approx(
+        {"step_time": 3.0, "teacher_step_time": 60.0, "speedup": 20.0}
+    )
+    assert found["step_time"].detail["systems"]["a"]["median"] == pytest.approx(2.0)
+    assert {m.unit for name, m in found.items() if name != "speedup"} == {"ms"}
     for m in found.values():
-        assert m.ci95[0] <= m.value <= m.ci95[1]
-        assert set(m.detail["systems"]) == {"H2", "H3"}
+        assert m.ci95 == pytest.approx((m.value, m.value))
         assert m.n_samples == 9
-    assert found["step_time"].unit == "ms"
     assert found["step_time"].detail["torch_threads"] == torch.get_num_threads()
 
 
 def test_student_and_teacher_take_turns_one_structure_at_a_time(spring) -> None:
     log: list[tuple[str, int]] = []
-    student, teacher = (Repeated(spring, 1, label, log) for label in "st")
+    student, teacher = (Costly(spring, label, log) for label in "st")
     StepTimePlan(n_blocks=6, duration_s=0.01, max_steps_per_block=2).measure(student, [H2], teacher=teacher)
     assert {n for _, n in log} == {1}
     labels = "".join(label for label, _ in log)

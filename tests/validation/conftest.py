@@ -122,7 +122,7 @@ def starts() -> dict[str, Structure]:
 
 @pytest.fixture(scope="session")
 def held_out(teacher: Network, starts: dict[str, Structure]) -> HeldOut:
-    return trajectories(teacher, starts, n_segments=5, n_frames=16)
+    return trajectories(teacher, starts, n_segments=5, n_frames=12)
 
 
 def history(n_epochs: int, force: float, energy: float) -> list[dict[str, float]]:

@@ -97,7 +97,11 @@ def init(
 def _run(recipe: Path, out: Path, overrides: list[str] | None, workers: int, *, until: str) -> None:
     from mlff_distiller.cli.running import run_recipe
 
-    run_recipe(recipe, out, overrides=overrides, n_workers=workers, until=until)
+    try:
+        run_recipe(recipe, out, overrides=overrides, n_workers=workers, until=until)
+    except KeyboardInterrupt:
+        CONSOLE.print("mlffd: interrupted; run the same command again to continue", markup=False)
+        raise typer.Exit(130) from None
 
 
 def _version(value: bool) -> None:
@@ -122,9 +126,6 @@ def main() -> None:
     except DistillerError as error:
         CONSOLE.print(f"mlffd: {error}", style="red", markup=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        CONSOLE.print("mlffd: interrupted; run the same command again to continue", markup=False)
-        sys.exit(130)
 
 
 if __name__ == "__main__":

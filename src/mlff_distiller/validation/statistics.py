@@ -112,7 +112,9 @@ def segment_interval(
         return value, (value, value) if np.isinf(value) else None
     if n < 2:
         return value, None
-    resampled = estimate(rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(np.float64) @ sums)
+    weights = rng.multinomial(n, np.full(n, 1 / n), size=n_resamples).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # an infinite column that this estimate does not use
+        resampled = estimate(weights @ sums)
     factor = student_t_factor(n) * (n / (n - 1)) ** 0.5
     if value > 0 and (resampled > 0).all():
         ratio = float(np.exp(min(factor * np.log(resampled).std(), 700.0)))

@@ -247,10 +247,12 @@ def timing(students: Mapping[str, StudentReport], teacher: str) -> Figure | None
     if not rows:
         return None
     systems = list(rows[0][1].detail.get("systems", {}))
-    traces = [_dots(label, measured, color, index) for index, (label, measured, color) in enumerate(rows)]
+    traces = [_dots(row, index, len(rows)) for index, row in enumerate(rows)]
     shape = layout(showlegend=True)
     shape["xaxis"] = log_axis("Time per MD step (ms)", [v for trace in traces for v in trace["x"]])
-    shape["yaxis"] = axis("", type="category", categoryorder="array", categoryarray=[escape(s) for s in systems[::-1]])
+    places = list(range(len(systems)))
+    ends = [len(systems) - 0.45, -0.55]  # the first system on top
+    shape["yaxis"] = axis("", tickvals=places, ticktext=[escape(s) for s in systems], range=ends, showgrid=False)
     first = rows[0][1]
     caption = (
         f"Wall time of one step of ASE's velocity Verlet, median and 95 % interval over {first.n_samples} blocks; "
@@ -260,14 +262,17 @@ def timing(students: Mapping[str, StudentReport], teacher: str) -> Figure | None
     return Figure("Speed.", caption, traces, shape, 130 + 34 * max(len(systems), 2))
 
 
-def _dots(label: str, measured: Measurement, color: str, index: int) -> dict[str, Any]:
+def _dots(row: tuple[str, Measurement, str], index: int, count: int) -> dict[str, Any]:
+    label, measured, color = row
+    beside = 0.5 * (index - (count - 1) / 2) / count  # so that intervals do not hide each other
     systems = measured.detail.get("systems", {})
     middle = [s["median"] for s in systems.values()]
     return {
         "type": "scatter",
         "mode": "markers",
         "x": rounded(middle),
-        "y": [escape(name) for name in systems],
+        "y": rounded(np.arange(len(systems)) + beside),
+        "hovertemplate": f"{escape(label)}: %{{x}} ms<extra></extra>",
         "error_x": {
             "type": "data",
             "symmetric": False,

@@ -88,9 +88,12 @@ def axis(label: str, **more: Any) -> dict[str, Any]:
 def log_axis(label: str, values: Any, **more: Any) -> dict[str, Any]:
     """Return a logarithmic axis: decades where the values span many, else ticks at 1, 2 and 5."""
     numbers = np.array([v for v in values if v is not None and v > 0])
-    decades = float(np.log10(numbers.max() / numbers.min())) if len(numbers) else 0.0
-    dtick = 1 if decades > 1.3 else "D2"
-    return axis(label, type="log", dtick=dtick, exponentformat="none", **more)
+    low, high = (np.log10(numbers.min()), np.log10(numbers.max())) if len(numbers) else (0.0, 0.0)
+    if high - low > 1.3:
+        return axis(label, type="log", dtick=1, exponentformat="none", **more)
+    exponents = range(int(np.floor(low)) - 1, int(np.ceil(high)) + 2)
+    ticks = [float(f"{digit}e{exponent}") for exponent in exponents for digit in (1, 2, 5)]
+    return axis(label, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], **more)
 
 
 def block_means(values: Floats, n_blocks: int) -> Floats:
