@@ -53,7 +53,7 @@ def main(folder: Path) -> None:
     for name, student in read_verdict(directory.verdict_file)["students"].items():
         print(f"{name}, {student['n_parameters']:,} parameters: {student['verdict']}")
         for check in student["checks"]:
-            if check["limit"] is not None:
+            if check["limit"] is not None and check["value"] is not None:
                 print(f"  {check['name']:<20} {check['value']:9.3g} {check['unit']:<10} {check['outcome']}")
     print(f"Report: {directory.report_file}")
 
