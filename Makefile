@@ -46,7 +46,7 @@ wheel: $(VENV)/dev
 	$(PYTHON) -m venv $(VENV)-wheel
 	$(VENV)-wheel/bin/python -m pip install -q -c constraints.txt torch
 	$(VENV)-wheel/bin/python -m pip install -q -c constraints.txt dist/*.whl
-	cd $(VENV)-wheel && bin/python ../tests/wheel.py
+	cd $(VENV)-wheel && bin/python ../.ci/wheel.py
 	rm -rf $(VENV)-wheel
 
 constraints: $(VENV)/docs

@@ -24,9 +24,7 @@ def main(source: Path, target: Path) -> None:
             writer.append(range(len(structures)), structures)
         unlabeled = writer.seal()
     with progress_bars() as bars:
-        result = label(
-            unlabeled, LabelingPlan(), XTBPlan(), path=target / "labels", pool=LocalPool(), reporter=bars
-        )
+        result = label(unlabeled, LabelingPlan(), XTBPlan(), path=target / "labels", pool=LocalPool(), reporter=bars)
 
     print(f"{result.n_labeled} of {len(structures)} structures labeled, by {result.store.identity['version']}")
     for reason, count in result.refusals.items():

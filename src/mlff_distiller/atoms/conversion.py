@@ -4,9 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import ase.io
 import numpy as np
-from ase.io.formats import UnknownFileTypeError
 
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import StructureError
@@ -71,6 +69,9 @@ def read_structures(path: Path, *, index: str = ":") -> list[Structure]:
     StructureError
         If the file is missing, not readable, or holds no atoms; the message names the file.
     """
+    import ase.io  # a second of imports that only readers of files should wait for
+    from ase.io.formats import UnknownFileTypeError
+
     if not path.is_file():
         raise StructureError(f"{path} does not exist; check the path of the structure file")
     try:
