@@ -29,7 +29,9 @@ html_title = f"MLFF Distiller {release}"
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 4
 
+add_module_names = False
 autodoc_member_order = "bysource"
+autodoc_preserve_defaults = True
 autodoc_typehints_format = "short"
 napoleon_google_docstring = False
 napoleon_use_ivar = True
