@@ -19,7 +19,7 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.provenance import machine
 from mlff_distiller.sampling.smiles import SmilesSeed
-from mlff_distiller.students.painn import PRESETS, PaiNNPlan
+from mlff_distiller.students.painn.plan import PRESETS, PaiNNPlan
 from mlff_distiller.students.potential import StudentPotential
 from mlff_distiller.students.student import Student
 from mlff_distiller.teachers.xtb import XTBPlan

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from mlff_distiller.recipes.recipe import Recipe
-from mlff_distiller.students.painn import PRESETS
+from mlff_distiller.students.painn.plan import PRESETS
 
 Schema = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""MLFF Distiller: distil a large machine-learned force field into a small, fast student.
+"""MLFF Distiller: distill a large machine-learned force field into a small, fast student.
 
 The names below are the public face of the package; they are imported on first use, so that importing the
 package (and ``mlffd --help``) stays fast and never loads torch.

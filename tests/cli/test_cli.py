@@ -110,7 +110,7 @@ def test_sampling_twice_does_nothing_and_says_so(tmp_path):
     assert "nothing to do" in again.stderr
     told = mlffd("info", out / "sampling").stdout
     assert "structures     3" in told
-    assert "not labelled yet" in told
+    assert "not labeled yet" in told
     assert "done           sample" in mlffd("info", out).stdout
 
 

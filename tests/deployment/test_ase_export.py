@@ -12,7 +12,7 @@ from mlff_distiller.deployment import TARGETS, ase_export
 from mlff_distiller.deployment.ase_export import ASEExportPlan
 from mlff_distiller.students.calculator import StudentCalculator
 from mlff_distiller.students.checkpoint import load, read_header
-from mlff_distiller.students.painn import PaiNNPlan
+from mlff_distiller.students.painn.plan import PaiNNPlan
 from mlff_distiller.students.potential import StudentPotential
 from mlff_distiller.students.student import Student
 

@@ -22,7 +22,7 @@ from mlff_distiller.distillation.trainer import Trainer
 from mlff_distiller.potentials.analytic import morse
 from mlff_distiller.potentials.derivatives import derive
 from mlff_distiller.students.checkpoint import load
-from mlff_distiller.students.painn import PaiNNPlan
+from mlff_distiller.students.painn.plan import PaiNNPlan
 
 TEACHER = morse(depth=2.0, width=1.5, distance=1.2, cutoff=3.0)
 STUDENT = PaiNNPlan(preset="ultra-tiny", n_channels=16, cutoff=3.0)

@@ -13,7 +13,7 @@ from sybil.parsers.myst import PythonCodeBlockParser
 from mlff_distiller.cli.main import app
 from mlff_distiller.core import yaml
 from mlff_distiller.recipes.recipe import Recipe
-from mlff_distiller.students.painn import PRESETS, PaiNNPlan
+from mlff_distiller.students.painn.plan import PRESETS, PaiNNPlan
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"

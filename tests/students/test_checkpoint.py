@@ -14,7 +14,7 @@ from mlff_distiller import StudentCalculator
 from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.core.errors import CheckpointError, UnsupportedStructureError
 from mlff_distiller.students.checkpoint import load, read_header, save
-from mlff_distiller.students.painn import PaiNNPlan
+from mlff_distiller.students.painn.plan import PaiNNPlan
 from mlff_distiller.students.potential import StudentPotential
 from mlff_distiller.students.student import Student
 

@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.potentials.derivatives import derive
-from mlff_distiller.students.painn import PRESETS, PaiNNPlan
+from mlff_distiller.students.painn.plan import PRESETS, PaiNNPlan
 from mlff_distiller.students.potential import StudentPotential
 from mlff_distiller.students.student import Student
 

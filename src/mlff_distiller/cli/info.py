@@ -9,6 +9,7 @@ from mlff_distiller.atoms.elements import names
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.statistics import summary
 from mlff_distiller.data.store import Store
+from mlff_distiller.potentials.base import Identity
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.students.checkpoint import read_header
 
@@ -49,8 +50,8 @@ def _store(path: Path) -> Iterator[str]:
     yield f"data set       {path}"
     yield f"structures     {len(store):,}"
     yield f"atoms          {store.n_atoms:,}"
-    yield f"properties     {', '.join(sorted(store.properties)) or 'none (not labelled yet)'}"
-    yield f"teacher        {json.dumps(store.identity) if store.identity else 'none'}"
+    yield f"labels         {_short(facts.pop('properties')) or 'none (not labeled yet)'}"
+    yield f"teacher        {Identity(**store.identity) if store.identity else 'none'}"
     for key, value in facts.items():
         if key not in ("n_structures", "n_atoms"):
             yield f"{key:<14} {_short(value)}"

@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-RecipeFile = Annotated[Path, typer.Argument(help="Recipe (YAML); `mlffd init` writes one.", metavar="RECIPE")]
+RecipeFile = Annotated[Path, typer.Argument(help="Recipe (YAML); `mlffd init` writes one.")]
 Out = Annotated[
     Path,
     typer.Option("--out", "-o", help="Output directory; made if missing, continued if it holds this recipe's run."),

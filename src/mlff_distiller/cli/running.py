@@ -7,7 +7,6 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from mlff_distiller.core.console import CONSOLE, progress_bars
-from mlff_distiller.recipes.pipeline import run_pipeline
 from mlff_distiller.recipes.recipe import load
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.validation.verdict import read_verdict
@@ -25,6 +24,8 @@ _STYLES = {"APPROVED": "green", "SCREENING_ONLY": "yellow", "REJECTED": "red", "
 def run_recipe(path: Path, out: Path, *, overrides: list[str] | None, n_workers: int, until: str) -> None:
     """Run a recipe up to a stage and print what came out."""
     recipe = load(path, overrides=overrides)
+    from mlff_distiller.recipes.pipeline import run_pipeline  # loads torch: a mistake in the recipe is said before
+
     directory = RunDirectory(out)
     with directory.opened(recipe), progress_bars() as bars:
         n_run = run_pipeline(recipe, directory, until=until, n_workers=n_workers, reporter=bars)

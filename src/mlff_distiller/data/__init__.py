@@ -1,1 +1,1 @@
-"""Data: the store of labelled structures, its split, its statistics and the loader of training batches."""
+"""Data: the store of labeled structures, its split, its statistics and the loader of training batches."""

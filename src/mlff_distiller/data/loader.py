@@ -112,7 +112,7 @@ class GraphLoader:
 
     @property
     def properties(self) -> frozenset[str]:
-        """What at least one structure is labelled with, of energy, forces and stress."""
+        """What at least one structure is labeled with, of energy, forces and stress."""
         masks = {"energy": self._flat.has_energy, "forces": self._flat.has_forces, "stress": self._flat.has_stress}
         return frozenset(name for name, mask in masks.items() if mask.any())
 

@@ -88,7 +88,7 @@ class StoreWriter:
         ids : sequence of int
             One for each structure, none used before.
         structures : sequence of Structure
-            What was labelled.
+            What was labeled.
         labels : sequence of Labels, optional
             Their labels; what is absent is stored as absent.
 

@@ -43,7 +43,7 @@ class ASEExportPlan(Plan):
     Examples
     --------
     >>> import tempfile
-    >>> from mlff_distiller.students.painn import PaiNNPlan
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
     >>> student = Student(PaiNNPlan(preset="ultra-tiny"), {1: -13.6})
     >>> path = Path(tempfile.mkdtemp()) / "student.safetensors"
     >>> h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]])

@@ -1,4 +1,4 @@
-"""From labelled structures and an architecture to a trained student."""
+"""From labeled structures and an architecture to a trained student."""
 
 import math
 from collections.abc import Sequence
@@ -48,7 +48,7 @@ def new_student(plan: Any, train: LabeledSet, *, seed: int, dtype: torch.dtype =
 
     Examples
     --------
-    >>> from mlff_distiller.students.painn import PaiNNPlan
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
     >>> h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])
     >>> new_student(PaiNNPlan(preset="tiny"), LabeledSet([h2], [Labels(energy=-31.0)]), seed=1).elements
     (1,)

@@ -10,16 +10,16 @@ from mlff_distiller.distillation.plan import LossPlan
 from mlff_distiller.potentials.derivatives import Derived
 
 Residual = Callable[[Derived, Batch], Tensor]
-"""Errors of one property over a batch, eV or eV/Angstrom; what is not labelled is left out."""
+"""Errors of one property over a batch, eV or eV/Angstrom; what is not labeled is left out."""
 
 
 def energy_residual(derived: Derived, batch: Batch) -> Tensor:
-    """Return energy errors per atom, eV, one per labelled structure."""
+    """Return energy errors per atom, eV, one per labeled structure."""
     return ((derived.energy - batch.energy) / batch.n_atoms)[batch.has_energy]
 
 
 def force_residual(derived: Derived, batch: Batch) -> Tensor:
-    """Return errors of force components (n, 3), eV/Angstrom, one row per labelled atom."""
+    """Return errors of force components (n, 3), eV/Angstrom, one row per labeled atom."""
     assert derived.forces is not None
     return (derived.forces - batch.forces)[batch.has_forces[batch.graph.system]]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor, nn
 
 from mlff_distiller.core.errors import CheckpointError
-from mlff_distiller.core.files import write_atomically
+from mlff_distiller.core.files import write_bytes
 
 FORMAT = "mlffd-training-state"
 VERSION = 1
@@ -75,7 +75,7 @@ class TrainingState:
         """Write the state atomically; ``digest`` tells which run it belongs to."""
         facts = {name: value for name, value in vars(self).items() if name != "tensors"}
         metadata = {"format": FORMAT, "version": str(VERSION), "digest": digest, "facts": json.dumps(facts)}
-        write_atomically(path, lambda temporary: save_file(self.tensors, str(temporary), metadata=metadata))
+        write_bytes(path, serialize(self.tensors, metadata))
 
     @classmethod
     def load(cls, path: Path, *, digest: str) -> "TrainingState | None":

@@ -18,7 +18,7 @@ from mlff_distiller.validation.checks.force_errors import HeldOut
 
 @dataclass(frozen=True, eq=False)
 class LabeledData:
-    """The labelled structures of a run and their split."""
+    """The labeled structures of a run and their split."""
 
     store: Store
     split: Split

@@ -62,12 +62,13 @@ def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
     d, seed, names = directory, recipe.seed, list(recipe.students)
     seeds = [plan.fingerprint() for plan in recipe.seeds]
     drawn = [seed, _plain(recipe.teacher), seeds, _plain(recipe.sampling)]
+    labeled = [recipe.labeling.properties, _plain(recipe.labeling.gates)]
     training = {name: [seed, _plain(recipe.students[name]), _plain(recipe.training)] for name in names}
     measured = [seed, _plain(recipe.validation)]
     timed = [_plain(recipe.timing), _plain(recipe.teacher)]
 
     sample = Stage("sample", steps.sample_structures, drawn, [], [d.samples], runs="here")
-    label = Stage("label", steps.label_structures, _plain(recipe.labeling), [sample], [d.labels], runs="here")
+    label = Stage("label", steps.label_structures, labeled, [sample], [d.labels], runs="here")
     split = Stage("split", steps.split_data, [seed, _plain(recipe.split)], [label], [d.split_file], runs="here")
     train = [Stage("train", steps.train_student, training[n], [split], [d.training(n)], student=n) for n in names]
     export = [

@@ -41,7 +41,7 @@ class RunDirectory:
 
     @property
     def labels(self) -> Path:
-        """Store of labelled structures."""
+        """Store of labeled structures."""
         return self.path / "labels"
 
     @property

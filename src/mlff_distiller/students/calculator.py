@@ -32,7 +32,7 @@ class StudentCalculator(PotentialCalculator):
     --------
     >>> import ase, tempfile
     >>> from mlff_distiller.students.checkpoint import save
-    >>> from mlff_distiller.students.painn import PaiNNPlan
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
     >>> from mlff_distiller.students.student import Student
     >>> path = Path(tempfile.mkdtemp()) / "student.safetensors"
     >>> save(Student(PaiNNPlan(preset="ultra-tiny"), {1: -13.6}), path)

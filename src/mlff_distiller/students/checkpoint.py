@@ -6,11 +6,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 
 from mlff_distiller.core import provenance
 from mlff_distiller.core.errors import CheckpointError, DistillerError
-from mlff_distiller.core.files import write_atomically
+from mlff_distiller.core.files import write_bytes
 from mlff_distiller.students import STUDENTS
 from mlff_distiller.students.student import Student
 
@@ -33,7 +33,7 @@ def save(student: Student, path: Path, *, training: dict[str, Any] | None = None
     Examples
     --------
     >>> import tempfile
-    >>> from mlff_distiller.students.painn import PaiNNPlan
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
     >>> path = Path(tempfile.mkdtemp()) / "h.safetensors"
     >>> save(Student(PaiNNPlan(preset="ultra-tiny"), {1: -13.6}), path)
     >>> load(path).elements
@@ -54,7 +54,7 @@ def save(student: Student, path: Path, *, training: dict[str, Any] | None = None
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in student.state_dict().items()}
     metadata = {"format": FORMAT, "version": str(VERSION), "header": json.dumps(header)}
-    write_atomically(path, lambda temporary: save_file(tensors, str(temporary), metadata=metadata))
+    write_bytes(path, serialize(tensors, metadata))
 
 
 def load(path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu") -> Student:

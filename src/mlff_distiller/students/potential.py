@@ -17,7 +17,7 @@ class StudentPotential(GraphPotential):
     Examples
     --------
     >>> from mlff_distiller.atoms.structure import Structure
-    >>> from mlff_distiller.students.painn import PaiNNPlan
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
     >>> potential = StudentPotential(Student(PaiNNPlan(preset="ultra-tiny"), {1: 0.0}))
     >>> potential.predict([Structure([6], [[0, 0, 0]])])
     Traceback (most recent call last):

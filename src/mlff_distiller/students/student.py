@@ -17,7 +17,7 @@ class Student(nn.Module):
     Parameters
     ----------
     plan : Plan
-        Architecture, for instance :class:`~mlff_distiller.students.painn.PaiNNPlan`.
+        Architecture, for instance :class:`~mlff_distiller.students.painn.plan.PaiNNPlan`.
     reference_energies : dict[int, float]
         Energy of each element it covers, eV.
     charges : sequence of int
@@ -32,7 +32,7 @@ class Student(nn.Module):
     Examples
     --------
     >>> from mlff_distiller.atoms.structure import Structure
-    >>> from mlff_distiller.students.painn import PaiNNPlan
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
     >>> student = Student(PaiNNPlan(preset="ultra-tiny"), {1: -10.7, 8: -102.0})
     >>> graph = Graph.from_structures([Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])], student.cutoff)
     >>> student(graph).shape

@@ -1,4 +1,4 @@
-"""Teachers: the force fields to distil, each in one file, reached by kind name."""
+"""Teachers: the force fields to distill, each in one file, reached by kind name."""
 
 from mlff_distiller.core.registry import Registry
 

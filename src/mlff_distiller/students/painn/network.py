@@ -6,53 +6,11 @@ before the first message is replaced by a table, because at that point an atom i
 The parameters that this saves are spent on width; `docs/decisions/0003-student-sizes.md` has the count.
 """
 
-from typing import Any, Literal
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from mlff_distiller.atoms.graph import Graph
-from mlff_distiller.core.plan import Plan
 from mlff_distiller.students.blocks.radial import BesselBasis
-
-PRESETS: dict[str, dict[str, int]] = {
-    "original": {"n_channels": 112, "n_layers": 3, "n_radial": 20, "n_readout": 56},
-    "tiny": {"n_channels": 64, "n_layers": 2, "n_radial": 10, "n_readout": 16},
-    "ultra-tiny": {"n_channels": 32, "n_layers": 2, "n_radial": 10, "n_readout": 16},
-}
-"""Sizes by name; widths are whole vector registers."""
-
-
-class PaiNNPlan(Plan):
-    """Settings of a PaiNN student; a preset fills in what is not given.
-
-    Examples
-    --------
-    >>> PaiNNPlan(preset="tiny").n_channels
-    64
-    """
-
-    kind: Literal["painn"] = Field("painn", description="Architecture: PaiNN.")
-    preset: Literal["original", "tiny", "ultra-tiny"] = Field(
-        "tiny", description="Size: original (about 380k parameters), tiny (77k) or ultra-tiny (21k)."
-    )
-    n_channels: int = Field(64, ge=4, le=1024, description="Features per atom; multiples of 16 run fastest.")
-    n_layers: int = Field(2, ge=1, le=8, description="Rounds of message passing.")
-    n_radial: int = Field(10, ge=2, le=128, description="Radial basis functions.")
-    n_readout: int = Field(16, ge=1, le=1024, description="Hidden features of the layer that gives the energy.")
-    cutoff: float = Field(5.0, gt=0.5, le=20, description="Range of a message, Angstrom.")
-
-    @model_validator(mode="before")
-    @classmethod
-    def _fill_in_preset(cls, value: Any) -> Any:
-        if not isinstance(value, dict):
-            return value
-        return {**PRESETS.get(value.get("preset", "tiny"), {}), **value}
-
-    def build(self, n_elements: int, *, neighbor_norm: float = 1.0) -> "PaiNN":
-        """Return an untrained network for ``n_elements`` elements, with torch's current random state."""
-        return PaiNN(self, n_elements, neighbor_norm=neighbor_norm)
 
 
 class PaiNN(nn.Module):
@@ -60,31 +18,44 @@ class PaiNN(nn.Module):
 
     Parameters
     ----------
-    plan : PaiNNPlan
-        Sizes and cutoff.
     n_elements : int
         Number of different elements.
+    n_channels, n_layers, n_radial, n_readout : int
+        Sizes, as in the plan.
+    cutoff : float
+        Angstrom.
     neighbor_norm : float
         Messages are divided by this, usually the square root of the mean number of neighbors.
 
     Examples
     --------
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
     >>> network = PaiNNPlan(preset="ultra-tiny").build(4)
     >>> sum(p.numel() for p in network.parameters())
     20289
     """
 
-    def __init__(self, plan: PaiNNPlan, n_elements: int, *, neighbor_norm: float = 1.0) -> None:
+    def __init__(
+        self,
+        n_elements: int,
+        *,
+        n_channels: int,
+        n_layers: int,
+        n_radial: int,
+        n_readout: int,
+        cutoff: float,
+        neighbor_norm: float = 1.0,
+    ) -> None:
         super().__init__()
-        f, last = plan.n_channels, plan.n_layers - 1
+        last = n_layers - 1
         self.neighbor_norm = neighbor_norm
-        self.scalars = nn.Embedding(n_elements, f)
-        self.radial = BesselBasis(plan.n_radial, plan.cutoff)
+        self.scalars = nn.Embedding(n_elements, n_channels)
+        self.radial = BesselBasis(n_radial, cutoff)
         self.messages = nn.ModuleList(
-            [FirstMessage(plan.n_radial, f, n_elements), *(Message(plan.n_radial, f) for _ in range(last))]
+            [FirstMessage(n_radial, n_channels, n_elements), *(Message(n_radial, n_channels) for _ in range(last))]
         )
-        self.updates = nn.ModuleList([Update(f, is_last=layer == last) for layer in range(plan.n_layers)])
-        self.readout = _mlp(f, plan.n_readout, 1)
+        self.updates = nn.ModuleList([Update(n_channels, is_last=layer == last) for layer in range(n_layers)])
+        self.readout = _mlp(n_channels, n_readout, 1)
 
     def forward(self, species: Tensor, graph: Graph) -> Tensor:
         """Return energies of atoms (N,) in units of the training set's scale.

@@ -1,0 +1,1 @@
+"""PaiNN: its settings in ``plan``, the network in ``network``."""

@@ -1,0 +1,51 @@
+"""Settings of a PaiNN student; light to read, the network itself is loaded when it is built."""
+
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from mlff_distiller.core.plan import Plan
+
+if TYPE_CHECKING:
+    from torch import nn
+
+PRESETS: dict[str, dict[str, int]] = {
+    "original": {"n_channels": 112, "n_layers": 3, "n_radial": 20, "n_readout": 56},
+    "tiny": {"n_channels": 64, "n_layers": 2, "n_radial": 10, "n_readout": 16},
+    "ultra-tiny": {"n_channels": 32, "n_layers": 2, "n_radial": 10, "n_readout": 16},
+}
+"""Sizes by name; widths are whole vector registers."""
+
+
+class PaiNNPlan(Plan):
+    """Settings of a PaiNN student; a preset fills in what is not given.
+
+    Examples
+    --------
+    >>> PaiNNPlan(preset="tiny").n_channels
+    64
+    """
+
+    kind: Literal["painn"] = Field("painn", description="Architecture: PaiNN.")
+    preset: Literal["original", "tiny", "ultra-tiny"] = Field(
+        "tiny", description="Size: original (about 380k parameters), tiny (77k) or ultra-tiny (21k)."
+    )
+    n_channels: int = Field(64, ge=4, le=1024, description="Features per atom; multiples of 16 run fastest.")
+    n_layers: int = Field(2, ge=1, le=8, description="Rounds of message passing.")
+    n_radial: int = Field(10, ge=2, le=128, description="Radial basis functions.")
+    n_readout: int = Field(16, ge=1, le=1024, description="Hidden features of the layer that gives the energy.")
+    cutoff: float = Field(5.0, gt=0.5, le=20, description="Range of a message, Angstrom.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        return {**PRESETS.get(value.get("preset", "tiny"), {}), **value}
+
+    def build(self, n_elements: int, *, neighbor_norm: float = 1.0) -> "nn.Module":
+        """Return an untrained network for ``n_elements`` elements, with torch's current random state."""
+        from mlff_distiller.students.painn.network import PaiNN
+
+        sizes = self.model_dump(exclude={"kind", "preset"})
+        return PaiNN(n_elements, neighbor_norm=neighbor_norm, **sizes)
