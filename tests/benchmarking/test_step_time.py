@@ -11,7 +11,7 @@ from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.benchmarking import step_time
 from mlff_distiller.benchmarking.step_time import StepTimePlan, _median
-from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.errors import DataError, PredictionError
 from mlff_distiller.potentials.analytic import harmonic
 from mlff_distiller.potentials.base import Potential
 
@@ -99,3 +99,20 @@ def test_the_interval_of_a_median_holds_it_for_a_skewed_distribution() -> None:
 def test_nothing_to_time_is_refused(spring) -> None:
     with pytest.raises(DataError, match="no systems to time"):
         StepTimePlan().measure(spring, [])
+
+
+def test_a_trajectory_that_breaks_down_is_timed_all_the_same() -> None:
+    @dataclass
+    class Breaks(Costly):
+        """Can be evaluated only near the start."""
+
+        def predict(
+            self, structures: Sequence[Structure], properties: Collection[str] = ("energy", "forces")
+        ) -> list[Labels]:
+            if np.abs(structures[0].positions - H2.positions).max() > 0.01:
+                raise PredictionError(0, "exploded")
+            return super().predict(structures, properties)
+
+    spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
+    measured = StepTimePlan(n_blocks=6, duration_s=0.05).measure(Breaks(spring, "student", []), [H2], teacher=spring)
+    assert all(np.isfinite(m.value) and m.value > 0 for m in measured)

@@ -135,3 +135,17 @@ def test_init_writes_a_recipe_that_runs(tmp_path):
     assert "exists already" in refused(mlffd("init", "my.yaml", cwd=tmp_path))
     assert "C1CC" in refused(mlffd("init", "other.yaml", "--smiles", "C1CC", cwd=tmp_path))
     assert not (tmp_path / "other.yaml").exists()
+
+
+@pytest.mark.parametrize(
+    ("files", "said"),
+    [
+        ({}, "holds neither a run nor a data set"),
+        ({"run.json": "["}, "run.json is damaged"),
+        ({"run.json": '{"name": "a", "question": "", "version": 1}', "verdict.json": "["}, "delete it and run again"),
+    ],
+)
+def test_info_on_what_is_damaged_is_one_sentence(tmp_path, files, said):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert said in refused(mlffd("info", tmp_path))

@@ -52,6 +52,8 @@ def read(tmp_path: Path, text: str, *overrides: str) -> House:
         ("name: a\nrooms: {hall: {volum_mL: 3}}", "unknown key 'rooms.hall.volum_mL'"),
         ("name: a\nname: b", "line 2: the key 'name' is given twice"),
         ("name: [a", "line .*not valid YAML"),
+        ("name: !!int a", "not valid YAML .*'a'"),
+        (f"name: {'9' * 5000}", "not valid YAML .*digits"),
         ("name: a\npets: [{kind: cow}]", "'pets.0': unknown kind 'cow'.*known: cat, dog"),
         ("name: a\npets: [{lives: 3}]", "'pets.0' needs a key 'kind'"),
         ("name: a\npets: [{kind: cat, live: 3}]", "unknown key 'pets.0.live'.*'lives'"),
@@ -95,6 +97,8 @@ def test_overrides_reach_into_lists_and_make_missing_sections(tmp_path):
         ("pets.7.lives=1", "not an entry of that list"),
         ("name.x=1", "single value"),
         ("bowl.volume=1", "unknown key 'bowl.volume'"),
+        ("pets.².lives=1", "not an entry of that list"),
+        ("name=[a", r"--set name=\[a: line 1: not valid YAML"),
     ],
 )
 def test_wrong_overrides_get_one_sentence(tmp_path, override, sentence):

@@ -105,3 +105,10 @@ def test_counts_must_match_before_anything_runs(argon, pair):
 
 def test_an_empty_batch_yields_nothing(argon):
     assert frames(argon, [], [], []) == []
+
+
+def test_a_hot_bath_is_no_failure(wells):
+    """Two atoms at 8000 K are above 10,000 K every few steps."""
+    pair = Structure([1, 1], np.zeros((2, 3)))
+    run = frames(wells(5.0), [pair], [8000.0], seeds=[1], timestep_fs=0.5, friction_per_ps=100.0, n_steps=400)
+    assert run[-1][0] == 400

@@ -159,3 +159,82 @@ def test_the_starter_recipe_is_the_default_recipe(tmp_path):
     assert load(path).training == recipe().training
     with pytest.raises(PlanError, match="exists already"):
         write_starter(path, smiles="O", name="water")
+
+
+@pytest.mark.parametrize("record", ["[]", "3", "{}", '{"digest": 1}', "\udcff"])
+def test_whatever_stands_in_a_record_the_stage_runs_again(tmp_path, record):
+    directory = RunDirectory(tmp_path)
+    stage = Stage("leave", leave, 1, [], [tmp_path / "result.txt"], runs="here")
+    run_stages([stage], Context(recipe(), directory), Silent())
+    for name in ("leave.json", "leave.begun"):
+        (tmp_path / "stages" / name).write_bytes(record.encode(errors="surrogateescape"))
+    assert directory.records() == {}
+    assert run_stages([stage], Context(recipe(), directory), Silent()) == 1
+    assert run_stages([stage], Context(recipe(), directory), Silent()) == 0
+
+
+def fill(context: Context, reporter) -> dict:
+    folder = context.directory.path / "results"
+    folder.mkdir(exist_ok=True)
+    for name in ("a", "b"):
+        assert not (folder / name).exists()
+        (folder / name).touch()
+    return {}
+
+
+def test_a_part_that_was_deleted_is_made_again_from_the_start(tmp_path):
+    folder = tmp_path / "results"
+    stage = Stage("fill", fill, 1, [], [folder], runs="here", files=[folder / "a", folder / "b"])
+    run_stages([stage], Context(recipe(), RunDirectory(tmp_path)), Silent())
+    (folder / "a").unlink()
+    assert run_stages([stage], Context(recipe(), RunDirectory(tmp_path)), Silent()) == 1
+    assert sorted(p.name for p in folder.iterdir()) == ["a", "b"]
+    assert len(list((tmp_path / "superseded").iterdir())) == 1
+
+
+def break_off(context: Context, reporter) -> dict:
+    raise KeyboardInterrupt
+
+
+def test_work_begun_again_and_interrupted_stays(tmp_path):
+    """Changed settings, back again, interrupted twice: the unfinished work of the present settings is kept."""
+    folder = tmp_path / "results"
+
+    def stage(work, settings):
+        return Stage("fill", work, settings, [], [folder], runs="here", files=[folder / "a"])
+
+    context = Context(recipe(), RunDirectory(tmp_path))
+    run_stages([stage(fill, 1)], context, Silent())
+    with pytest.raises(KeyboardInterrupt):
+        run_stages([stage(break_off, 2)], context, Silent())
+    folder.mkdir()
+    (folder / "half").touch()
+    with pytest.raises(KeyboardInterrupt):
+        run_stages([stage(break_off, 2)], context, Silent())
+    assert (folder / "half").exists()
+
+
+def test_a_student_may_be_called_begun(tmp_path):
+    directory = RunDirectory(tmp_path)
+    directory.note_begun("train-a", "digest")
+    directory.write_record("train-a.begun", {"digest": "x", "elapsed_s": 1.0, "facts": {}})
+    assert directory.begun("train-a") == "digest"
+    assert directory.record("train-a.begun")["digest"] == "x"
+
+
+def test_an_edited_factory_runs_everything_again(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    teacher = {"kind": "ase", "factory": "edited_teacher:make"}
+    (tmp_path / "edited_teacher.py").write_text("a = 1")
+    before, question = digests(teacher=teacher), recipe(teacher=teacher).question
+    (tmp_path / "edited_teacher.py").write_text("a = 2")
+    after = digests(teacher=teacher)
+    assert all(before[name] != after[name] for name in before)
+    assert recipe(teacher=teacher).question == question
+
+
+def test_bounds_keep_step_counts_finite():
+    md = {"kind": "md", "timestep_fs": 1e-320}
+    for changes in ({"sampling": {"samplers": [md]}}, {"validation": {"nve": {"timestep_fs": 1e-320}}}):
+        with pytest.raises(PlanError, match="timestep_fs"):
+            recipe(**changes)

@@ -152,12 +152,12 @@ def test_md_is_the_same_for_the_same_seed() -> None:
 
 
 def test_a_walker_that_falls_apart_keeps_its_frames_and_says_so() -> None:
-    plan = MDPlan(temperatures_K=(5000,), duration_ps=2, equilibration_ps=0, frame_interval_fs=2, friction_per_ps=100)
+    plan = MDPlan(temperatures_K=(12000,), duration_ps=2, equilibration_ps=0, frame_interval_fs=2, friction_per_ps=100)
     [task] = plan.tasks(WATER, "md")
     recorder = Recorder()
     frames = task.draw(XTBPlan(), 1, recorder)
     assert 0 < len(frames) < plan.n_frames
     assert recorder.steps == recorder.total
     [message] = recorder.messages
-    assert message.startswith("H2O/md/5000K/w0 stopped after 0.")
+    assert message.startswith("H2O/md/12000K/w0 stopped after 0.")
     assert message.endswith(f"{len(frames)} frames kept")

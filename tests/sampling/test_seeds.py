@@ -62,6 +62,7 @@ def test_smiles_are_seeded_and_conformers_differ() -> None:
         ("C*", "placeholder"),
         (" ", "rejects the SMILES ' '"),
         ("F[P-](F)(F)(F)(F)F", r"not bonded; give the structure in a file"),
+        ("ClP(Cl)(Cl)(Cl)Cl", r"only 1\.\d\d Angstrom apart"),
     ],
 )
 def test_bad_smiles_are_one_sentence(smiles: str, said: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -161,3 +162,43 @@ def test_seeds_in_a_recipe() -> None:
         Recipe.parse({"seeds": [{"kind": "smile"}]}, where="r")
     with pytest.raises(PlanError, match="name"):
         Recipe.parse({"seeds": [{"kind": "smiles", "smiles": "C", "name": "a/b"}]}, where="r")
+
+
+@pytest.mark.parametrize("smiles", ["[Na+].[Cl-]", "CC(=O)[O-].[Na+]", "[Li+].[F-]"])
+def test_ions_may_touch(smiles: str) -> None:
+    [structure] = SmilesSeed(smiles=smiles).build(seed=1)
+    assert structure.charge == 0
+
+
+@pytest.mark.parametrize("charge", ["foo", 0.5, float("nan"), np.array([1, 2])])
+def test_a_charge_that_is_not_whole_is_refused(tmp_path: Path, charge: object) -> None:
+    water = ase.build.molecule("H2O")
+    water.info["charge"] = charge
+    ase.io.write(tmp_path / "water.extxyz", water)
+    with pytest.raises(StructureError, match=r"H2O: the charge must be a whole number"):
+        FileSeed(path=tmp_path / "water.extxyz").build(seed=1)
+
+
+def test_models_of_a_pdb(tmp_path: Path) -> None:
+    """ASE reads the END behind the last MODEL as a frame without atoms."""
+    atom = "HETATM{0:5d}  {1}   HOH A   1    {2:8.3f}{3:8.3f}{4:8.3f}  1.00  0.00           {1}\n"
+    water = ase.build.molecule("H2O")
+    lines = [
+        atom.format(i, symbol, *position)
+        for i, (symbol, position) in enumerate(zip(water.symbols, water.positions, strict=True), 1)
+    ]
+    models = [f"MODEL {k:8d}\n{''.join(lines)}ENDMDL\n" for k in (1, 2)]
+    (tmp_path / "water.pdb").write_text("".join([*models, "END\n"]))
+    assert [len(s) for s in FileSeed(path=tmp_path / "water.pdb").build(seed=1)] == [3, 3]
+
+
+@pytest.mark.parametrize("index", ["foo", "1.5", "::0x2", ""])
+def test_an_index_that_is_none(index: str) -> None:
+    with pytest.raises(PlanError, match="index"):
+        FileSeed.parse({"path": "water.xyz", "index": index}, where="test")
+
+
+def test_a_frame_that_is_not_there(tmp_path: Path) -> None:
+    ase.build.molecule("H2O").write(tmp_path / "water.xyz")
+    with pytest.raises(StructureError, match=r"water.xyz has no frame '7'"):
+        FileSeed(path=tmp_path / "water.xyz", index="7").build(seed=1)

@@ -9,6 +9,7 @@ from scipy.spatial.transform import Rotation
 
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import PlanError
 from mlff_distiller.potentials.derivatives import derive
 from mlff_distiller.students.painn.plan import PRESETS, PaiNNPlan
 from mlff_distiller.students.potential import StudentPotential
@@ -217,3 +218,8 @@ def test_weights_depend_on_the_seed_and_leave_the_global_state_alone():
     weights = [list(m.parameters())[-2] for m in (one, same, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
+
+
+def test_a_preset_that_is_no_word_is_one_sentence():
+    with pytest.raises(PlanError, match="preset"):
+        PaiNNPlan.parse({"preset": ["tiny"]}, where="test")

@@ -72,6 +72,17 @@ class WrongShape(Base):
         self.results["forces"] = np.zeros((1, 3))
 
 
+class Transposed(Base):
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        self.results["forces"] = np.zeros((3, len(atoms)))
+
+
+class Leaves(Base):
+    def value(self, atoms):
+        raise SystemExit(3)
+
+
 class OwnBuffer(Base):
     """Returns the same array every time, as codes that save memory do."""
     buffer = np.zeros((2, 3))
@@ -178,7 +189,7 @@ def test_labels_are_copies(build) -> None:
     [
         ("Fails", "CalculationFailed: the external program stopped"),
         ("NotFinite", "the calculator gave numbers that are not finite"),
-        ("WrongShape", "ValueError: cannot reshape array"),
+        ("WrongShape", "ValueError: forces have shape"),
     ],
 )
 def test_failures_are_reasons(build, name: str, reason: str) -> None:
@@ -244,3 +255,23 @@ def test_one_teacher_for_each_process() -> None:
     loose = resident_teacher(XTBPlan(accuracy=10))
     assert loose is not resident_teacher(XTBPlan())
     assert to_ase(PAIR).info == {"charge": 0, "spin": 1}
+
+
+def test_the_fingerprint_follows_the_source_without_running_it(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    package = tmp_path / "my_teachers"
+    package.mkdir()
+    (package / "__init__.py").write_text("raise RuntimeError('run')")
+    (package / "fast.py").write_text("a = 1")
+    plan = ASEFactoryPlan(factory="my_teachers.fast:make")
+    before = plan.fingerprint()
+    assert before == plan.fingerprint() != ASEFactoryPlan(factory="my_teachers:make").fingerprint()
+    (package / "fast.py").write_text("a = 2")
+    assert plan.fingerprint() != before
+    assert ASEFactoryPlan(factory="not_there.at_all:make").fingerprint()
+
+
+@pytest.mark.parametrize("name", ["Transposed", "Leaves"])
+def test_a_wrong_shape_or_an_exit_is_a_refusal(name, build):
+    with pytest.raises(PredictionError, match=r"shape \(3, 2\), not \(2, 3\)|SystemExit"):
+        build(name).predict([Structure([1, 1], [[0, 0, 0], [0, 0, 1]])])

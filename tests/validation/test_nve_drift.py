@@ -155,10 +155,18 @@ def test_a_run_is_never_shorter_than_asked(timestep_fs: float, n_steps: int) -> 
     assert NVEPlan(timestep_fs=timestep_fs).n_steps == n_steps
 
 
-def test_systems_need_names_that_tell_them_apart() -> None:
+def test_several_starting_points_of_a_system_are_used_in_turn() -> None:
+    spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
+    stretched = [Structure([1, 1], [[0, 0, 0], [0, 0, d]]) for d in (1.0, 1.2)]
+    _, record = NVEPlan(duration_ps=0.01, n_replicas=3).measure(spring, stretched)
+    assert record.names == ["H2"]
+    np.testing.assert_allclose(record.potential_energy[0], [0.0, 0.2, 0.0], atol=1e-12)
+
+
+def test_starting_points_need_a_name_each() -> None:
     h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 1.0]])
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
-    with pytest.raises(DataError, match="different names, got H2, H2"):
-        NVEPlan().measure(spring, [h2, h2])
+    with pytest.raises(DataError, match="2 starting points need a name each, got a"):
+        NVEPlan().measure(spring, [h2, h2], names=["a"])
     with pytest.raises(DataError, match="no systems"):
         NVEPlan().measure(spring, [])

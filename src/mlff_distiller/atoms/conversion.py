@@ -19,7 +19,7 @@ def from_ase(atoms: ase.Atoms) -> Structure:
     Raises
     ------
     StructureError
-        If the atoms are empty, hold dummy atoms or are otherwise impossible.
+        If the atoms are empty, hold dummy atoms or are otherwise impossible, or charge or spin are not whole numbers.
 
     Examples
     --------
@@ -35,9 +35,19 @@ def from_ase(atoms: ase.Atoms) -> Structure:
         atoms.positions,
         cell=atoms.cell.array,
         pbc=atoms.pbc,
-        charge=int(charge),
-        spin=int(atoms.info.get("spin", 1)),
+        charge=_whole("charge", charge, atoms),
+        spin=_whole("spin", atoms.info.get("spin", 1), atoms),
     )
+
+
+def _whole(name: str, value: Any, atoms: ase.Atoms) -> int:
+    """Return a number that must be whole; rounding 0.5 e would label another molecule than the one meant."""
+    try:
+        if float(value) == int(float(value)):
+            return int(float(value))
+    except (TypeError, ValueError, OverflowError):
+        pass
+    raise StructureError(f"{atoms.get_chemical_formula()}: the {name} must be a whole number, got {value!r:.60}")
 
 
 def to_ase(structure: Structure) -> ase.Atoms:
@@ -78,9 +88,12 @@ def read_structures(path: Path, *, index: str = ":") -> list[Structure]:
         frames = ase.io.read(path, index=index)
     except UnknownFileTypeError:
         raise StructureError(f"{path} is of no format that ASE reads; convert it to extended XYZ (.xyz)") from None
+    except (IndexError, StopIteration):
+        raise StructureError(f"{path} has no frame '{index}'; correct the frame index") from None
     except Exception as error:  # ASE's readers raise whatever their parser hits first
         raise StructureError(f"{path} cannot be read ({type(error).__name__}: {error}); check the file") from error
     frames = frames if isinstance(frames, list) else [frames]
-    if not frames or not all(len(atoms) for atoms in frames):
+    frames = [atoms for atoms in frames if len(atoms)]  # ASE reads a PDB's END after its last MODEL as a frame
+    if not frames:
         raise StructureError(f"{path} holds no atoms in frames '{index}'; check the file and the frame index")
     return [from_ase(atoms) for atoms in frames]

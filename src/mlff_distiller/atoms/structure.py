@@ -87,7 +87,9 @@ class Structure:
         if not (np.isfinite(self.positions).all() and np.isfinite(self.cell).all()):
             raise StructureError(f"{self.formula}: a position or cell vector is not a finite number")
         if self.numbers.min() < 1 or self.numbers.max() >= len(SYMBOLS):
-            raise StructureError(f"atomic numbers must lie in 1 to {len(SYMBOLS) - 1}, got {sorted(set(self.numbers))}")
+            raise StructureError(
+                f"atomic numbers must lie in 1 to {len(SYMBOLS) - 1}, got {sorted(set(self.numbers.tolist()))}"
+            )
         if self.spin < 1:
             raise StructureError(f"{self.formula}: spin is the multiplicity 2S + 1, at least 1, got {self.spin}")
         periodic = self.cell[self.pbc]

@@ -14,7 +14,7 @@ from pydantic import Field
 from mlff_distiller.atoms.conversion import to_ase
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Advance
-from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.errors import DataError, DistillerError
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.core.plan import Plan
 from mlff_distiller.core.provenance import machine
@@ -38,7 +38,7 @@ class StepTimePlan(Plan):
         2.0, gt=0, description="Time to spend on each potential and system; a block has at least one step."
     )
     max_steps_per_block: int = Field(50, ge=1, description="Steps in a block of a fast potential.")
-    timestep_fs: float = Field(0.5, gt=0, le=10, description="Time step of the dynamics that is timed.")
+    timestep_fs: float = Field(0.5, ge=1e-3, le=10, description="Time step of the dynamics that is timed.")
     temperature_K: float = Field(300.0, gt=0, description="Temperature of its starting velocities.")
 
     def measure(
@@ -118,10 +118,11 @@ class _Run:
     def __init__(self, potential: Potential, structure: Structure, plan: StepTimePlan, seed: int) -> None:
         from ase.md.verlet import VelocityVerlet
 
+        rng = generator(seed, "step_time", structure.formula)
+        self.start, self.velocities = structure, maxwell_boltzmann(structure, plan.temperature_K, rng)
         self.atoms: ase.Atoms = to_ase(structure)
         self.atoms.calc = PotentialCalculator(potential)
-        rng = generator(seed, "step_time", structure.formula)
-        self.atoms.set_velocities(maxwell_boltzmann(structure, plan.temperature_K, rng))
+        self.atoms.set_velocities(self.velocities)
         self.dynamics = VelocityVerlet(self.atoms, timestep=plan.timestep_fs * FEMTOSECOND)
         self.n_steps = _WARMUP_STEPS
         self.block()  # imports, compilation and caches, none of which a long run pays again
@@ -129,7 +130,19 @@ class _Run:
         self.n_steps = int(np.clip(steps, 1, plan.max_steps_per_block))
 
     def block(self) -> float:
-        """Run one block and return milliseconds per step."""
+        """Run one block and return milliseconds per step; a trajectory that breaks down is begun again, step by step.
+
+        How long it lasts is for other checks to say; a step of it has a time all the same.
+        """
+        try:
+            return self._timed()
+        except DistillerError:
+            self.atoms.set_positions(self.start.positions)
+            self.atoms.set_velocities(self.velocities)
+            self.n_steps = 1
+            return self._timed()
+
+    def _timed(self) -> float:
         start = time.perf_counter()
         self.dynamics.run(self.n_steps)
         return (time.perf_counter() - start) * 1000 / self.n_steps

@@ -1,17 +1,19 @@
 """``mlffd info``: what a run directory, a data set or a student file holds, in lines."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from mlff_distiller.atoms.elements import names
 from mlff_distiller.core.errors import DataError
+from mlff_distiller.data.schema import MANIFEST
 from mlff_distiller.data.statistics import summary
 from mlff_distiller.data.store import Store
+from mlff_distiller.data.writer import JOURNAL
 from mlff_distiller.potentials.base import Identity
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.students.checkpoint import read_header
+from mlff_distiller.validation.verdict import read_verdict
 
 
 def describe(path: Path) -> Iterator[str]:
@@ -28,8 +30,12 @@ def describe(path: Path) -> Iterator[str]:
         yield from _student(path)
     elif (path / "run.json").exists():
         yield from _run(path)
-    else:
+    elif any((path / name).exists() for name in (MANIFEST, JOURNAL)):
         yield from _store(path)
+    else:
+        raise DataError(
+            f"{path} holds neither a run nor a data set; give a run directory, a data set or a student file"
+        )
 
 
 def _student(path: Path) -> Iterator[str]:
@@ -58,13 +64,12 @@ def _store(path: Path) -> Iterator[str]:
 
 
 def _run(path: Path) -> Iterator[str]:
-    run = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    yield f"run            {run['name']} in {path}"
-    for name, record in RunDirectory(path).records().items():
+    directory = RunDirectory(path)
+    yield f"run            {directory.recipe_name} in {path}"
+    for name, record in directory.records().items():
         yield f"done           {name} ({record['elapsed_s']:.1f} s)"
-    verdict = path / "verdict.json"
-    if verdict.exists():
-        for name, row in json.loads(verdict.read_text(encoding="utf-8"))["students"].items():
+    if directory.verdict_file.exists():
+        for name, row in read_verdict(directory.verdict_file)["students"].items():
             yield f"verdict        {name}: {row['verdict'].replace('_', ' ')}"
 
 

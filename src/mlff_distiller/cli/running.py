@@ -41,7 +41,7 @@ def verdict_table(name: str, verdict: dict[str, Any]) -> Table:
     """Return the verdicts of all students as a table."""
     table = Table(title=f"{name}: may the student replace the teacher?", title_justify="left", box=SIMPLE)
     table.add_column("student", no_wrap=True)
-    table.add_column("parameters", no_wrap=True, justify="right")
+    table.add_column("para-\nmeters", no_wrap=True, justify="right")
     for title, *_ in _COLUMNS:
         table.add_column(title, justify="right")
     table.add_column("verdict", no_wrap=True)

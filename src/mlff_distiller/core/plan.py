@@ -94,21 +94,25 @@ def _override(value: dict[str, Any], override: str) -> None:
     path, equals, text = override.partition("=")
     keys = path.split(".")
     if not equals or not all(keys):
-        raise PlanError(f"--set {override}: expected KEY=VALUE, for instance training.n_epochs=50")
+        raise PlanError(f"--set {override}: expected KEY=VALUE, for instance training.n_steps=8000")
+    try:
+        new = yaml.parse(text)
+    except PlanError as error:
+        raise PlanError(f"--set {override}: {error}") from error
     inner: Any = value
     for key in keys[:-1]:
         inner = _step(inner, key, override)
     last = keys[-1]
     if isinstance(inner, list):
         _step(inner, last, override)
-        inner[int(last)] = yaml.parse(text)
+        inner[int(last)] = new
     else:
-        inner[last] = yaml.parse(text)
+        inner[last] = new
 
 
 def _step(inner: Any, key: str, override: str) -> Any:
     if isinstance(inner, list):
-        if not key.isdigit() or int(key) >= len(inner):
+        if not key.isdecimal() or int(key) >= len(inner):
             raise PlanError(f"--set {override}: '{key}' is not an entry of that list; it has 0 to {len(inner) - 1}")
         return inner[int(key)]
     following = inner.setdefault(key, {})

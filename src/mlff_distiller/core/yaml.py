@@ -64,3 +64,5 @@ def parse(text: str) -> Any:
         raise PlanError(f"{line}not valid YAML ({error.problem}); check the indentation and quotes") from error
     except yaml.YAMLError as error:
         raise PlanError(f"not valid YAML ({str(error).splitlines()[0]})") from error
+    except ValueError as error:  # of a forced type (!!int abc) or of a number with thousands of digits
+        raise PlanError(f"not valid YAML ({error}); correct the number") from error

@@ -49,7 +49,9 @@ def read_columns(path: Path) -> Columns:
         with h5py.File(path, "r") as file:
             columns = Columns({c.name: file[c.name][()] for c in COLUMNS if c.name in file})
     except (OSError, KeyError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read as HDF5 ({error}); restore it from a copy or make it again") from error
+        raise DataError(
+            f"{path} cannot be read as HDF5 ({error}); restore it from a copy, or delete the data set and run again"
+        ) from error
     _check(path, columns)
     return columns
 
@@ -66,7 +68,9 @@ def read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         with h5py.File(path, "r") as file:
             return file["ids"][()], np.diff(file["offsets"][()])
     except (OSError, KeyError, RuntimeError) as error:
-        raise DataError(f"{path} cannot be read as HDF5 ({error}); restore it from a copy or make it again") from error
+        raise DataError(
+            f"{path} cannot be read as HDF5 ({error}); restore it from a copy, or delete the data set and run again"
+        ) from error
 
 
 def _image(columns: Columns) -> bytes:
@@ -100,5 +104,5 @@ def _check(path: Path, columns: Columns) -> None:
         if column.name in arrays and arrays[column.name].shape != expected:
             raise DataError(
                 f"{path}: {column.name} has shape {arrays[column.name].shape}, not {expected}; "
-                "the file is damaged, restore it from a copy or make it again"
+                "the file is damaged: restore it from a copy, or delete the data set and run again"
             )

@@ -210,10 +210,10 @@ def _name(identity: dict[str, str] | None) -> str:
 def _wrong_size(path: Path, shard: ShardEntry) -> str:
     file = path / shard.file
     if not file.is_file():
-        return f"{file} is missing; restore it from a copy, or label again into a new directory"
+        return f"{file} is missing; restore it from a copy, or delete {path} and run again"
     size = file.stat().st_size
     if size != shard.n_bytes:
-        return f"{file} has {size} bytes, not {shard.n_bytes}; restore it from a copy, or label again"
+        return f"{file} has {size} bytes, not {shard.n_bytes}; restore it from a copy, or delete {path} and run again"
     return ""
 
 
@@ -222,7 +222,7 @@ def _damage(path: Path, shard: ShardEntry) -> str:
     if not problem and file_digest(path / shard.file) != shard.sha256:
         problem = (
             f"{path / shard.file} does not match its checksum, so at least one byte has changed; "
-            "restore it from a copy, or label again"
+            f"restore it from a copy, or delete {path} and run again"
         )
     return problem
 

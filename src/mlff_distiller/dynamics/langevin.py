@@ -8,11 +8,14 @@ from numpy.typing import NDArray
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import PredictionError
 from mlff_distiller.core.units import BOLTZMANN, FEMTOSECOND
-from mlff_distiller.dynamics.failures import DEFAULT_LIMITS, DynamicsFailure
+from mlff_distiller.dynamics.failures import DEFAULT_LIMITS, DynamicsFailure, Limits
 from mlff_distiller.dynamics.replicas import Replicas
 from mlff_distiller.potentials.base import Potential
 
 Floats = NDArray[np.float64]
+
+# Momentary temperatures up to this many times the bath's are no failure: two atoms exceed it once in 10^10 steps.
+_HOTTEST = 10.0
 
 
 def run_langevin(  # noqa: PLR0913 - each is a setting of the run
@@ -108,6 +111,9 @@ class _Bath:
         energies = BOLTZMANN * np.repeat(np.asarray(temperatures_K, dtype=np.float64), replicas.sizes)[:, None]
         self.width = np.sqrt((1 - self.damping**2) * energies / replicas.masses)
         self.rngs, self.sizes = list(rngs), replicas.sizes.tolist()
+        # Two atoms in a bath of 4000 K are often above 10,000 K for a moment: no failure.
+        hottest = max([DEFAULT_LIMITS.max_temperature_K, *(_HOTTEST * kelvin for kelvin in temperatures_K)])
+        self.limits = DEFAULT_LIMITS.model_copy(update={"max_temperature_K": hottest})
 
     def thermalize(self, replicas: Replicas) -> None:
         noise = [rng.standard_normal((n, 3)) for rng, n in zip(self.rngs, self.sizes, strict=True)]
@@ -121,22 +127,22 @@ def _trajectory(
     if not replicas:
         return
     half = bath.timestep / 2
-    _evaluate(potential, replicas)
+    _evaluate(potential, replicas, bath.limits)
     for step in range(1, n_steps + 1):
         replicas.kick(half)
         replicas.drift(half)
         bath.thermalize(replicas)
         replicas.drift(half)
-        _evaluate(potential, replicas)
+        _evaluate(potential, replicas, bath.limits)
         replicas.kick(half)
         if step % record_every == 0:
             yield step, replicas.structures()
 
 
-def _evaluate(potential: Potential, replicas: Replicas) -> None:
+def _evaluate(potential: Potential, replicas: Replicas, limits: Limits) -> None:
     try:
         replicas.evaluate(potential)
     except PredictionError as error:
         raise DynamicsFailure(error.index, error.reason) from error
-    for index, reason in replicas.faults(DEFAULT_LIMITS).items():
+    for index, reason in replicas.faults(limits).items():
         raise DynamicsFailure(index, reason)

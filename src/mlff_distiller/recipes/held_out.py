@@ -1,7 +1,6 @@
 """What a run holds out: the frames a student is judged on, and where its dynamics starts."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,24 +50,36 @@ class LabeledData:
             part.structures, part.labels, [info["segment"] for info in infos], [info["seed"] for info in infos]
         )
 
-    def starts(self) -> tuple[list[str], list[Structure]]:
-        """Return names and starting points for dynamics, one for each system: its coldest held-out frame."""
-        return coldest(self.store.structures(self.split.test)) if len(self.split.test) else ([], [])
+    def starts(self, temperature_K: float, *, n: int = 1) -> tuple[list[str], list[Structure]]:
+        """Return starting points for dynamics at a temperature, n held-out frames for each system, and their names.
+
+        They are the frames sampled nearest that temperature, and of those the ones nearest the mean potential
+        energy there: with velocities of the same temperature, a constant-energy run then stays at it.
+        """
+        held_out = self.part("test")
+        everything = LabeledSet(self.store.structures(), self.store.all_labels())
+        names: list[str] = []
+        frames: list[Structure] = []
+        for name in sorted({structure.info["seed"] for structure in held_out.structures}):
+            nearest = _nearest_temperature(held_out, name, temperature_K)
+            mean = np.mean([energy for _, energy in _at(everything, name, nearest)])
+            ranked = sorted(_at(held_out, name, nearest), key=lambda pair: abs(pair[1] - mean))
+            frames += [ranked[k % len(ranked)][0] for k in range(n)]
+            names += [name] * n
+        return names, frames
 
 
-def coldest(structures: Sequence[Structure]) -> tuple[list[str], list[Structure]]:
-    """Return the names of the systems and, for each, the first frame sampled at the lowest temperature.
+def _nearest_temperature(data: LabeledSet, name: str, temperature_K: float) -> float | None:
+    """Return the sampled temperature that is nearest; None if this system was never sampled by dynamics."""
+    infos = [structure.info for structure in data.structures if structure.info["seed"] == name]
+    sampled = {info["temperature_K"] for info in infos if "temperature_K" in info}
+    return min(sampled, key=lambda found: abs(found - temperature_K)) if sampled else None
 
-    Examples
-    --------
-    >>> h = Structure([1], [[0, 0, 0]])
-    >>> hot, cold = (h.tagged(seed="H", temperature_K=t) for t in (600.0, 300.0))
-    >>> names, frames = coldest([hot, cold])
-    >>> names, frames[0].info["temperature_K"]
-    (['H'], 300.0)
-    """
-    found: dict[str, Structure] = {}
-    for structure in sorted(structures, key=lambda s: s.info.get("temperature_K", 0.0)):
-        found.setdefault(structure.info["seed"], structure)
-    names = sorted(found)
-    return names, [found[name] for name in names]
+
+def _at(data: LabeledSet, name: str, temperature_K: float | None) -> list[tuple[Structure, float]]:
+    """Return the frames of a system at a sampled temperature, with their energies."""
+    return [
+        (structure, label.energy or 0.0)
+        for structure, label in zip(data.structures, data.labels, strict=True)
+        if structure.info["seed"] == name and structure.info.get("temperature_K") == temperature_K
+    ]

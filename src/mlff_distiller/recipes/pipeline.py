@@ -4,6 +4,7 @@ from typing import Any, Final
 
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.plan import Plan
+from mlff_distiller.data.schema import MANIFEST
 from mlff_distiller.recipes import steps
 from mlff_distiller.recipes.recipe import Recipe
 from mlff_distiller.recipes.run_directory import RunDirectory
@@ -61,22 +62,36 @@ def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
     """
     d, seed, names = directory, recipe.seed, list(recipe.students)
     seeds = [plan.fingerprint() for plan in recipe.seeds]
-    drawn = [seed, _plain(recipe.teacher), seeds, _plain(recipe.sampling)]
+    teacher = recipe.teacher.fingerprint()
+    drawn = [seed, teacher, seeds, _plain(recipe.sampling)]
     labeled = [recipe.labeling.properties, _plain(recipe.labeling.gates)]
     training = {name: [seed, _plain(recipe.students[name]), _plain(recipe.training)] for name in names}
     measured = [seed, _plain(recipe.validation)]
-    timed = [_plain(recipe.timing), _plain(recipe.teacher)]
+    timed = [_plain(recipe.timing), teacher]
 
-    sample = Stage("sample", steps.sample_structures, drawn, [], [d.samples], runs="here")
-    label = Stage("label", steps.label_structures, labeled, [sample], [d.labels], runs="here")
+    sample = Stage("sample", steps.sample_structures, drawn, [], [d.samples], runs="here", files=[d.samples / MANIFEST])
+    label = Stage(
+        "label", steps.label_structures, labeled, [sample], [d.labels], runs="here", files=[d.labels / MANIFEST]
+    )
     split = Stage("split", steps.split_data, [seed, _plain(recipe.split)], [label], [d.split_file], runs="here")
-    train = [Stage("train", steps.train_student, training[n], [split], [d.training(n)], student=n) for n in names]
+    train = [
+        Stage("train", steps.train_student, training[n], [split], [d.training(n)], student=n, files=d.training_files(n))
+        for n in names
+    ]
     export = [
         Stage("export", steps.export_student, None, [parent], [d.student_file(n)], student=n, runs="here")
         for n, parent in zip(names, train, strict=True)
     ]
     validate = [
-        Stage("validate", steps.validate_student, measured, [parent], [d.measurements(n)], student=n)
+        Stage(
+            "validate",
+            steps.validate_student,
+            measured,
+            [parent],
+            [d.measurements(n)],
+            student=n,
+            files=d.measurement_files(n),
+        )
         for n, parent in zip(names, export, strict=True)
     ]
     time = [

@@ -1,11 +1,13 @@
 """From what a run has measured to its verdict and report."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from mlff_distiller.core import provenance
+from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.recipes.held_out import LabeledData
 from mlff_distiller.recipes.recipe import Recipe
@@ -72,10 +74,17 @@ def _student(name: str, directory: RunDirectory, n_parameters: int, verdict: Stu
         n_parameters=n_parameters,
         verdict=verdict,
         measurements=_measured(directory, name),
-        history=[json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()],
+        history=_history(log),
         parity=read_arrays(folder / "parity.npz", Parity),
         nve=read_arrays(folder / "nve.npz", NVERecord),
     )
+
+
+def _history(log: Path) -> list[dict[str, Any]]:
+    try:
+        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    except (OSError, ValueError) as error:
+        raise DataError(f"{log} is missing or damaged ({error}); delete it and run again to train anew") from error
 
 
 def _provenance(directory: RunDirectory, data: LabeledData) -> dict[str, Any]:

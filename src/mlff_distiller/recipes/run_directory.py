@@ -35,6 +35,17 @@ class RunDirectory:
     path: Path
 
     @property
+    def recipe_name(self) -> str:
+        """Name of the recipe whose run this is.
+
+        Raises
+        ------
+        RunDirectoryError
+            If that cannot be read.
+        """
+        return self._held()[0]
+
+    @property
     def samples(self) -> Path:
         """Store of drawn structures."""
         return self.path / "sampling"
@@ -53,6 +64,10 @@ class RunDirectory:
         """Return the folder of one student's training."""
         return self.path / "training" / student
 
+    def training_files(self, student: str) -> list[Path]:
+        """Return what a finished training leaves for later stages."""
+        return [self.training(student) / name for name in ("best.safetensors", "history.jsonl")]
+
     def student_file(self, student: str) -> Path:
         """Return where a finished student lies."""
         return self.path / "students" / f"{student}.safetensors"
@@ -60,6 +75,10 @@ class RunDirectory:
     def measurements(self, student: str) -> Path:
         """Return the folder of what was measured of one student."""
         return self.path / "validation" / student
+
+    def measurement_files(self, student: str) -> list[Path]:
+        """Return the measurements of one student and the arrays behind them."""
+        return [self.measurements(student) / name for name in ("measurements.json", "parity.npz", "nve.npz")]
 
     def timing(self, student: str) -> Path:
         """Return the file of one student's timing."""
@@ -95,12 +114,12 @@ class RunDirectory:
         """Return what is known of a finished stage; None if it has not finished."""
         path = self._record_file(stage)
         try:
-            value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            return None
+            value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return None  # a damaged record means that the stage is run again
-        return value
+        types = {"digest": str, "elapsed_s": int | float, "facts": dict}
+        known = isinstance(value, dict) and all(isinstance(value.get(key), kind) for key, kind in types.items())
+        return value if known else None
 
     def write_record(self, stage: str, value: dict[str, Any]) -> None:
         """Note that a stage has finished."""
@@ -108,12 +127,13 @@ class RunDirectory:
 
     def begun(self, stage: str) -> str | None:
         """Return the digest of the inputs that a stage was last begun with; None if it never was."""
-        path = self._record_file(f"{stage}.begun")
-        return path.read_text(encoding="utf-8").strip() if path.exists() else None
+        path = self._begun_file(stage)
+        return path.read_text(encoding="utf-8", errors="replace").strip() if path.exists() else None
 
     def note_begun(self, stage: str, digest: str) -> None:
         """Note that what a stage leaves from now on belongs to these inputs."""
-        write_text(self._record_file(f"{stage}.begun"), digest + "\n")
+        write_text(self._begun_file(stage), digest + "\n")
+        self._record_file(stage).unlink(missing_ok=True)  # it spoke of what is now made anew
 
     def records(self) -> dict[str, dict[str, Any]]:
         """Return what is known of all finished stages, in the order they finished."""
@@ -134,7 +154,10 @@ class RunDirectory:
                 path.rename(target)
 
     def _record_file(self, stage: str) -> Path:
-        return self.path / "stages" / (stage if stage.endswith(".begun") else f"{stage}.json")
+        return self.path / "stages" / f"{stage}.json"
+
+    def _begun_file(self, stage: str) -> Path:
+        return self.path / "stages" / f"{stage}.begun"
 
     def _lock(self) -> int:
         try:
@@ -155,7 +178,7 @@ class RunDirectory:
         marker = self.path / "run.json"
         others = [p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.endswith(".tmp")]
         if marker.exists():
-            self._check(marker, recipe)
+            self._check(recipe)
         elif others:
             raise RunDirectoryError(
                 f"{self.path} is not empty and not a run of mlffd; give another directory with --out"
@@ -164,7 +187,9 @@ class RunDirectory:
             write_json(marker, {"format": FORMAT, "version": VERSION, "name": recipe.name, "question": recipe.question})
         write_text(self.path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
 
-    def _check(self, marker: Path, recipe: Recipe) -> None:
+    def _held(self) -> tuple[str, str]:
+        """Return the name and the question of the recipe whose run this is."""
+        marker = self.path / "run.json"
         try:
             held = json.loads(marker.read_text(encoding="utf-8"))
             name, question, version = held["name"], held["question"], int(held["version"])
@@ -172,6 +197,10 @@ class RunDirectory:
             raise RunDirectoryError(f"{marker} is damaged; give another directory with --out") from error
         if version > VERSION:
             raise RunDirectoryError(f"{self.path} was written by a newer release; install a newer mlff-distiller")
+        return name, question
+
+    def _check(self, recipe: Recipe) -> None:
+        name, question = self._held()
         if question != recipe.question:
             what = f"recipe '{name}'" if name != recipe.name else f"'{name}' with another teacher or other seeds"
             raise RunDirectoryError(f"{self.path} holds the run of {what}; give another directory with --out")

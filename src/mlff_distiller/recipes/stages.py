@@ -51,6 +51,8 @@ class Stage:
     runs : str
         ``beside``: in a worker process beside other stages; ``alone``: in a worker process with nobody beside it,
         because it measures time; ``here``: in this process, because it is brief or has workers of its own.
+    files : list[Path]
+        Files inside the outputs without which the stage is not done.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Stage:
     outputs: list[Path]
     student: str = ""
     runs: Literal["beside", "alone", "here"] = "beside"
+    files: Sequence[Path] = ()
 
     @property
     def name(self) -> str:
@@ -74,7 +77,8 @@ class Stage:
     def is_done(self, directory: RunDirectory) -> bool:
         """Whether the results of exactly these inputs are there."""
         record = directory.record(self.name)
-        return record is not None and record["digest"] == self.digest and all(path.exists() for path in self.outputs)
+        needed = [*self.outputs, *self.files]
+        return record is not None and record["digest"] == self.digest and all(path.exists() for path in needed)
 
 
 def run_stages(stages: Sequence[Stage], context: Context, reporter: Reporter) -> int:
@@ -116,8 +120,12 @@ def _note(stage: Stage, result: tuple[dict[str, Any], float], directory: RunDire
 
 
 def _set_stale_results_aside(stage: Stage, directory: RunDirectory) -> None:
-    """Keep results of other settings out of the way; unfinished work of these settings stays, to be continued."""
+    """Keep results of other settings out of the way, and finished ones of which a part has been deleted.
+
+    Unfinished work of these settings stays, to be continued.
+    """
     begun = directory.begun(stage.name)
-    if begun is not None and begun != stage.digest:
-        directory.set_aside(stage.outputs, begun)
+    was_finished = directory.record(stage.name) is not None
+    if begun != stage.digest or was_finished:
+        directory.set_aside(stage.outputs, begun or "unknown")
     directory.note_begun(stage.name, stage.digest)

@@ -95,7 +95,7 @@ def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
     data, folder, student = LabeledData.open(context.directory), context.directory.measurements(name), _student(context)
     errors, parity = plan.errors.measure(student, data.held_out(), seed=seed)
     write_arrays(folder / "parity.npz", parity)
-    names, starts = data.starts()
+    names, starts = data.starts(plan.nve.temperature_K, n=plan.nve.n_replicas)
     advance = reporter.start(f"dynamics {name}", plan.nve.n_steps)
     drift, trace = plan.nve.measure(student, starts, names=names, seed=seed, advance=advance)
     write_arrays(folder / "nve.npz", trace)
@@ -105,7 +105,7 @@ def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
 
 def time_student(context: Context, reporter: Reporter) -> dict[str, Any]:
     """Time a dynamics step of one student and of the teacher, in turns, in a process of its own."""
-    names, starts = LabeledData.open(context.directory).starts()
+    names, starts = LabeledData.open(context.directory).starts(context.recipe.timing.temperature_K)
     advance = reporter.start(f"timing {context.student}", len(starts))
     measured = context.recipe.timing.measure(
         _student(context),

@@ -29,7 +29,9 @@ class FileSeed(SeedPlan):
     kind: Literal["file"] = Field("file", description="Structures in any file that ASE reads.")
     path: Path = Field(description="The file; a relative path starts from the recipe's folder.")
     index: str = Field(
-        ":", description='Which frames, as in ASE: ":" all, "0" the first, "-1" the last, "::10" every tenth.'
+        ":",
+        pattern=r"^(-?[0-9]+|(-?[0-9]+)?:(-?[0-9]+)?(:(-?[0-9]+)?)?)$",
+        description='Which frames, as in ASE: ":" all, "0" the first, "-1" the last, "::10" every tenth.',
     )
 
     @property

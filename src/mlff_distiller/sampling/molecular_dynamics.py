@@ -38,11 +38,13 @@ class MDPlan(SamplerPlan):
     )
     duration_ps: float = Field(5.0, gt=0, le=1e5, description="Length of each run after equilibration.")
     equilibration_ps: float = Field(0.25, ge=0, le=1e5, description="Time before the first structure is taken.")
-    timestep_fs: float = Field(0.5, gt=0, le=5, description="Time step; 0.5 fs suits bonds with hydrogen.")
+    timestep_fs: float = Field(0.5, ge=1e-3, le=5, description="Time step; 0.5 fs suits bonds with hydrogen.")
     friction_per_ps: float = Field(10.0, gt=0, le=1000, description="Strength of the coupling to the heat bath.")
-    frame_interval_fs: float = Field(10.0, gt=0, description="Time between structures that are taken.")
-    segment_ps: float = Field(0.4, gt=0, description="Length of a segment; a split keeps its structures together.")
-    gap_ps: float = Field(0.1, ge=0, description="Time between segments in which no structures are taken.")
+    frame_interval_fs: float = Field(10.0, gt=0, le=1e8, description="Time between structures that are taken.")
+    segment_ps: float = Field(
+        0.4, gt=0, le=1e5, description="Length of a segment; a split keeps its structures together."
+    )
+    gap_ps: float = Field(0.1, ge=0, le=1e5, description="Time between segments in which no structures are taken.")
 
     @model_validator(mode="after")
     def _fits(self) -> Self:

@@ -11,6 +11,9 @@ from mlff_distiller.core.errors import StructureError
 from mlff_distiller.core.randomness import derived_seed
 from mlff_distiller.sampling.seeds import SeedPlan
 
+# Between molecules of one SMILES, in sums of covalent radii: ion pairs come as close as 0.78 of it (CsF).
+_CLOSEST_IONS: Final = 0.7
+
 _GAP: Final = 2.5  # between molecules that are put side by side, Angstrom: about the sum of two hydrogens' radii
 
 
@@ -125,16 +128,23 @@ def _relax(molecule: Any) -> None:
 
 def _check_contacts(molecule: Any, smiles: str) -> None:
     """Refuse geometries in which atoms that are not bonded touch: RDKit makes them for hypervalent atoms."""
+    from rdkit import Chem
+
     radii = covalent_radii[[atom.GetAtomicNum() for atom in molecule.GetAtoms()]]
     bonds = [(bond.GetBeginAtomIdx(), bond.GetEndAtomIdx()) for bond in molecule.GetBonds()]
+    closest = radii[:, None] + radii
+    for atoms in map(list, Chem.GetMolFrags(molecule)):
+        others = np.setdiff1d(np.arange(len(radii)), atoms)
+        closest[np.ix_(atoms, others)] *= _CLOSEST_IONS
     for conformer in molecule.GetConformers():
         positions = conformer.GetPositions()
         distances = np.linalg.norm(positions[:, None] - positions, axis=-1)
         np.fill_diagonal(distances, np.inf)
         for i, j in bonds:
             distances[i, j] = distances[j, i] = np.inf
-        if (distances < radii[:, None] + radii).any():
+        touching = distances[distances < closest]
+        if len(touching):
             raise StructureError(
-                f"RDKit's geometry for the SMILES '{smiles}' has atoms only {distances.min():.2f} Angstrom apart that "
+                f"RDKit's geometry for the SMILES '{smiles}' has atoms only {touching.min():.2f} Angstrom apart that "
                 "are not bonded; give the structure in a file (kind: file)"
             )

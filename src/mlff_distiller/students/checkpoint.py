@@ -16,6 +16,7 @@ from mlff_distiller.students.student import Student
 
 FORMAT = "mlffd-student"
 VERSION = 1
+_KEYS = ("elements", "charges", "scale", "neighbor_norm", "n_parameters", "training", "created", "versions")
 
 
 def save(student: Student, path: Path, *, training: dict[str, Any] | None = None) -> None:
@@ -91,7 +92,8 @@ def load(path: str | Path, *, dtype: torch.dtype | None = None, device: torch.de
         student.load_state_dict(tensors)
     except (KeyError, TypeError, RuntimeError, SafetensorError, DistillerError) as error:
         raise CheckpointError(
-            f"{path} is a student file but damaged ({str(error).splitlines()[0]}); copy it again or retrain"
+            f"{path} is a student file but damaged ({str(error).splitlines()[0]}); "
+            "copy it again, or delete it and run again"
         ) from error
     return student.to(device=device, dtype=dtype).eval()
 
@@ -110,7 +112,9 @@ def read_header(path: str | Path) -> dict[str, Any]:
         with safe_open(str(path), framework="pt") as file:
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} is not a safetensors file or is cut short ({error}); copy it again") from error
+        raise CheckpointError(
+            f"{path} is not a safetensors file or is cut short ({error}); copy it again, or delete it and run again"
+        ) from error
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"{path} is a safetensors file but not a student of mlffd; give a student file")
     if not metadata.get("version", "").isdigit() or int(metadata["version"]) > VERSION:
@@ -120,6 +124,7 @@ def read_header(path: str | Path) -> dict[str, Any]:
         )
     try:
         header: dict[str, Any] = json.loads(metadata["header"])
-    except (KeyError, json.JSONDecodeError) as error:
+        header["plan"]["kind"], header["plan"]["cutoff"], *(header[key] for key in _KEYS)
+    except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise CheckpointError(f"{path} is a student file but its header is damaged; copy it again") from error
     return header

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Collection, Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -49,6 +50,10 @@ class ASEFactoryPlan(TeacherPlan):
         True, description="Whether its forces are the exact derivative of its energy; false for direct-force models."
     )
 
+    def fingerprint(self) -> str:
+        """Return a digest of the settings and of the source file they name: a user's own module has no version."""
+        return digest([self.digest(), _source_digest(self.factory.partition(":")[0])])
+
     def build(self) -> Potential:
         """Return the teacher; see :meth:`TeacherPlan.build`."""
         return ASEPotential(self)
@@ -73,7 +78,7 @@ class ASEPotential(Potential):
         with self._isolation.inside():
             function = _imported(plan.factory)
             self._calculator = _called(function, plan)
-            self.identity = Identity("ase", f"{plan.factory}{_version(function)}", _fingerprint(plan))
+            self.identity = Identity("ase", f"{plan.factory}{_version(function)}", plan.fingerprint())
         offered = set(self._calculator.implemented_properties)
         self.properties = frozenset(own for own, name in _ASE_NAMES.items() if name in offered)
         self.is_conservative: bool = plan.is_conservative
@@ -95,7 +100,7 @@ class ASEPotential(Potential):
             self._calculator.reset()
             found = {own: self._calculator.get_property(_ASE_NAMES[own], atoms) for own in asked}
             labels = Labels(**{own: _value(own, value, len(structure)) for own, value in found.items()})
-        except Exception as error:  # a calculator raises whatever its code hits first
+        except (Exception, SystemExit) as error:  # a calculator raises whatever its code hits first
             raise PredictionError(index, _reason(error)) from error
         if not labels.is_finite:
             raise PredictionError(index, "the calculator gave numbers that are not finite")
@@ -131,10 +136,19 @@ def _called(function: Callable[..., Any], plan: ASEFactoryPlan) -> Any:
     return calculator
 
 
-def _fingerprint(plan: ASEFactoryPlan) -> str:
-    """Return a digest of the settings and of the source file they name: a user's own module has no version."""
-    source = getattr(sys.modules.get(plan.factory.partition(":")[0]), "__file__", None)
-    return digest([plan.digest(), file_digest(Path(source)) if source else ""])
+def _source_digest(module: str) -> str:
+    """Return the digest of a module's source file, found without running any code; empty where there is none."""
+    package, *inner = module.split(".")
+    try:
+        found = find_spec(package)
+    except (ImportError, ValueError):  # what is wrong with it is said when the teacher is built
+        found = None
+    if found is None:
+        return ""
+    places = [Path(place, *inner) for place in found.submodule_search_locations or []]
+    files = [file for place in places for file in (place.with_name(f"{place.name}.py"), place / "__init__.py")]
+    source = next((file for file in files if inner and file.is_file()), Path(found.origin or ""))
+    return file_digest(source) if source.is_file() else ""
 
 
 def _version(function: Any) -> str:
@@ -166,11 +180,14 @@ def _value(name: str, value: Any, n_atoms: int) -> Any:
     if name == "stress":
         from ase.stress import voigt_6_to_full_3x3_stress
 
-        return voigt_6_to_full_3x3_stress(array) if array.shape == (6,) else array.reshape(3, 3)
-    return array.reshape((n_atoms, 3) if name == "forces" else (n_atoms,))
+        array = voigt_6_to_full_3x3_stress(array) if array.shape == (6,) else array
+    expected = {"forces": (n_atoms, 3), "stress": (3, 3), "atomic_energies": (n_atoms,)}[name]
+    if array.shape != expected:
+        raise ValueError(f"{name} have shape {array.shape}, not {expected}")
+    return array
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """Return the error in a few words: its type and the first line it says, addresses in memory left out."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     said = re.sub(r" at 0x[0-9a-f]+", "", lines[0])[:160] if lines else ""

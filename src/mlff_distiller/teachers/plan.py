@@ -16,6 +16,10 @@ class TeacherPlan(Plan):
     True
     """
 
+    def fingerprint(self) -> str:
+        """Return a digest of everything the labels depend on that can be known without loading the teacher."""
+        return self.digest()
+
     @abstractmethod
     def build(self) -> Potential:
         """Load the heavy libraries and return the teacher.

@@ -188,7 +188,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} is not readable as JSON ({error}); judge the run again") from error
+        raise DataError(f"{path} is not readable as JSON ({error}); delete it and run again") from error
     if not isinstance(value, dict) or value.get("format") != FORMAT:
         raise DataError(f"{path} is not a verdict of mlffd; give the verdict.json of a run directory")
     if not isinstance(value.get("version"), int) or value["version"] > VERSION:
@@ -198,7 +198,7 @@ def read_verdict(path: Path) -> dict[str, Any]:
         )
     students = value.get("students")
     if not isinstance(students, dict) or not all(_is_student(student) for student in students.values()):
-        raise DataError(f"{path} is a verdict but damaged; judge the run again")
+        raise DataError(f"{path} is a verdict but damaged; delete it and run again")
     return value
 
 

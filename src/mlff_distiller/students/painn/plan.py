@@ -41,7 +41,8 @@ class PaiNNPlan(Plan):
     def _fill_in_preset(cls, value: Any) -> Any:
         if not isinstance(value, dict):
             return value
-        return {**PRESETS.get(value.get("preset", "tiny"), {}), **value}
+        preset = value.get("preset", "tiny")
+        return {**PRESETS.get(preset if isinstance(preset, str) else "", {}), **value}
 
     def build(self, n_elements: int, *, neighbor_norm: float = 1.0) -> "nn.Module":
         """Return an untrained network for ``n_elements`` elements, with torch's current random state."""

@@ -83,8 +83,8 @@ class NVERecord:
 class NVEPlan(Plan):
     """Constant-energy dynamics with the student: how long, how hot, how often."""
 
-    duration_ps: float = Field(10.0, gt=0, description="Length of each constant-energy run.")
-    timestep_fs: float = Field(0.5, gt=0, le=10, description="Time step of velocity Verlet.")
+    duration_ps: float = Field(10.0, gt=0, le=1e5, description="Length of each constant-energy run.")
+    timestep_fs: float = Field(0.5, ge=1e-3, le=10, description="Time step of velocity Verlet.")
     temperature_K: float = Field(300.0, gt=0, description="Temperature at which the starting velocities are drawn.")
     n_replicas: int = Field(
         3, ge=1, description="Runs per system with different velocities; an interval needs at least two."
@@ -113,10 +113,10 @@ class NVEPlan(Plan):
         student : Potential
             What is validated.
         structures : sequence of Structure
-            One starting point for each distinct system; a frame sampled near the temperature asked for starts
-            closer to equilibrium than a relaxed geometry, whose temperature halves.
+            One or more starting points for each distinct system, used by its replicas in turn; a frame sampled near
+            the temperature asked for starts closer to equilibrium than a relaxed geometry, whose temperature halves.
         names : sequence of str, optional
-            Names of the systems; their formulas unless given.
+            Names of the systems, one for each starting point; their formulas unless given.
         seed : int
             Of the starting velocities.
         advance : Advance, optional
@@ -125,7 +125,7 @@ class NVEPlan(Plan):
         Raises
         ------
         DataError
-            If there are no systems, or the names do not tell them apart.
+            If there are no systems, or not a name for each starting point.
 
         Examples
         --------
@@ -136,8 +136,8 @@ class NVEPlan(Plan):
         >>> {m.name: m.value for m in measurements}["nve_stability"]
         1.0
         """
-        labels = _labels(structures, names)
-        runs = [(s, name, r) for s, name in zip(structures, labels, strict=True) for r in range(self.n_replicas)]
+        starts = _starts(structures, names)
+        runs = [(own[r % len(own)], name, r) for name, own in starts.items() for r in range(self.n_replicas)]
         velocities = [
             maxwell_boltzmann(structure, self.temperature_K, generator(seed, "nve", name, replica))
             for structure, name, replica in runs
@@ -267,12 +267,14 @@ def _temperature(record: NVERecord) -> Measurement:
     return Measurement("nve_temperature", mean, "K", ci95, len(means), {"systems": systems})
 
 
-def _labels(structures: Sequence[Structure], names: Sequence[str]) -> list[str]:
+def _starts(structures: Sequence[Structure], names: Sequence[str]) -> dict[str, list[Structure]]:
+    """Return the starting points of each system."""
     if not structures:
         raise DataError("there are no systems to run dynamics on; name at least one molecule or file in the recipe")
     labels = list(names) or [structure.formula for structure in structures]
-    if len(labels) != len(structures) or len(set(labels)) < len(labels):
-        raise DataError(
-            f"{len(structures)} systems need as many different names, got {', '.join(labels)}; name each system once"
-        )
-    return labels
+    if len(labels) != len(structures):
+        raise DataError(f"{len(structures)} starting points need a name each, got {', '.join(labels)}")
+    starts: dict[str, list[Structure]] = {}
+    for name, structure in zip(labels, structures, strict=True):
+        starts.setdefault(name, []).append(structure)
+    return starts

@@ -60,7 +60,7 @@ class ReportData:
     recipe : dict
         The recipe as plain data, defaults included.
     recipe_yaml : str
-        The recipe as the user wrote it.
+        The same as YAML, to read.
     dataset : dict
         From :func:`~mlff_distiller.validation.report.summary.summarize_dataset`.
     refusals : dict

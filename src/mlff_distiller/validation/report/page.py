@@ -143,7 +143,7 @@ class _Page:
         yaml = escape(self.data.recipe_yaml)
         return (
             f"{tables.definitions(self.data.recipe)}"
-            f"<details><summary>The recipe as written</summary><pre><code>{yaml}</code></pre></details>"
+            f"<details><summary>The recipe with all defaults</summary><pre><code>{yaml}</code></pre></details>"
         )
 
     def dataset(self) -> str:

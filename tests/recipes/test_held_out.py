@@ -1,0 +1,57 @@
+"""Where dynamics starts: held-out frames near the asked temperature with a typical energy."""
+
+import json
+
+import numpy as np
+import pytest
+
+from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import DataError
+from mlff_distiller.data.split import Split
+from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.recipes.held_out import LabeledData
+from mlff_distiller.recipes.run_directory import RunDirectory
+
+
+def frame(seed: str, energy: float, temperature: float | None) -> tuple[Structure, Labels]:
+    info = {"seed": seed, "segment": f"{seed}/x", **({"temperature_K": temperature} if temperature else {})}
+    return Structure([1], [[energy, 0, 0]], info=info), Labels(energy=energy)
+
+
+@pytest.fixture
+def data(tmp_path) -> LabeledData:
+    directory = RunDirectory(tmp_path)
+    rows = [frame("a", e, 300.0) for e in (0, 1, 2, 3, 9)] + [frame("a", e, 600.0) for e in (5, 6, 7)]
+    rows += [frame("b", e, None) for e in (0, 4, 8)]
+    with StoreWriter(directory.labels) as writer:
+        writer.append(range(len(rows)), [s for s, _ in rows], [label for _, label in rows])
+        writer.seal()
+    test = np.array([0, 1, 3, 6, 8, 9])
+    split = Split(np.setdiff1d(np.arange(len(rows)), test), np.array([2]), test)
+    directory.split_file.write_text(json.dumps(split.to_json()))
+    return LabeledData.open(directory)
+
+
+def test_starts_are_typical_held_out_frames_of_the_nearest_temperature(data):
+    names, frames = data.starts(350.0, n=2)
+    assert names == ["a", "a", "b", "b"]
+    assert [f.positions[0, 0] for f in frames] == [3, 1, 4, 0]  # the mean of all 300 K frames is 3
+    assert [f.positions[0, 0] for f in data.starts(2000.0)[1]] == [6, 4]
+
+
+def test_few_frames_are_used_in_turn(data):
+    assert [f.positions[0, 0] for f in data.starts(600.0, n=3)[1]][:3] == [6, 6, 6]
+
+
+def test_held_out_frames_carry_their_origin(data):
+    held_out = data.held_out()
+    assert list(held_out.systems) == ["a", "a", "a", "a", "b", "b"]
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", None])
+def test_a_damaged_split_is_one_sentence(data, tmp_path, content):
+    path = RunDirectory(tmp_path).split_file
+    path.unlink() if content is None else path.write_text(content)
+    with pytest.raises(DataError, match=r"split.json is missing or damaged"):
+        LabeledData.open(RunDirectory(tmp_path))
