@@ -39,11 +39,13 @@ def run_recipe(path: Path, out: Path, *, overrides: list[str] | None, n_workers:
 
 def verdict_table(name: str, verdict: dict[str, Any]) -> Table:
     """Return the verdicts of all students as a table."""
-    table = Table(title=f"{name}: may the student replace the teacher?", title_justify="left", box=SIMPLE)
+    table = Table(
+        title=f"{name}: may the student replace the teacher?", title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0)
+    )
     table.add_column("student", no_wrap=True)
     table.add_column("para-\nmeters", no_wrap=True, justify="right")
     for title, *_ in _COLUMNS:
-        table.add_column(title, justify="right")
+        table.add_column(title, no_wrap=True, justify="right")
     table.add_column("verdict", no_wrap=True)
     for student, row in verdict["students"].items():
         values = {check["name"]: check["value"] for check in row["checks"]}
