@@ -72,7 +72,8 @@ def test_every_stratum_gives_its_share():
 def test_shares_below_one_segment_add_up_over_strata():
     names = frames(*((f"mol{i:02d}/md/300K/w0", 4) for i in range(20)))
     split = split_by_segment(names, SplitPlan(), 0)
-    assert len({names[i] for i in split.validation}) == len({names[i] for i in split.test}) == 8
+    assert len({names[i] for i in split.validation}) == 8
+    assert len({names[i] for i in split.test}) == 20  # no system is left untested
 
 
 def test_walkers_of_one_temperature_are_one_stratum():
@@ -106,3 +107,10 @@ def test_a_split_survives_json():
     split = split_by_segment(frames(("a/md", 10)), SplitPlan(), 0)
     again = Split.from_json(json.loads(json.dumps(split.to_json())))
     assert all(np.array_equal(a, b) and b.dtype == np.int64 for a, b in zip(parts(split), parts(again), strict=True))
+
+
+def test_every_system_with_segments_to_spare_is_tested() -> None:
+    segments = [f"m{system}/md/300K/w0/s{k:02d}" for system in range(8) for k in range(3)] + ["atom/rattle"]
+    split = split_by_segment(segments, SplitPlan(), seed=1)
+    assert {segments[i].partition("/")[0] for i in split.test} == {f"m{system}" for system in range(8)}
+    assert {segments[i].partition("/")[0] for i in split.train} == {"atom", *(f"m{system}" for system in range(8))}

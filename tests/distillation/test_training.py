@@ -195,3 +195,10 @@ def test_schedules_rise_to_the_peak_and_fall(schedule):
 
 def test_an_empty_folder_has_no_state(tmp_path):
     assert TrainingState.load(tmp_path / "state.safetensors", digest="d") is None
+
+
+def test_one_composition_in_two_charges_is_refused(tmp_path):
+    ions = [Structure(s.numbers, s.positions, charge=1) for s in TRAIN.structures[:2]]
+    mixed = LabeledSet([*TRAIN.structures, *ions], [*TRAIN.labels, *TRAIN.labels[:2]])
+    with pytest.raises(TrainingError, match=r"occurs with charge \+0, spin 1 and with charge \+1.*cannot tell apart"):
+        run(tmp_path, train=mixed)

@@ -28,7 +28,7 @@ def data(tmp_path) -> LabeledData:
         writer.append(range(len(rows)), [s for s, _ in rows], [label for _, label in rows])
         writer.seal()
     test = np.array([0, 1, 3, 6, 8, 9])
-    split = Split(np.setdiff1d(np.arange(len(rows)), test), np.array([2]), test)
+    split = Split(np.setdiff1d(np.arange(len(rows)), [*test, 2]), np.array([2]), test)
     directory.split_file.write_text(json.dumps(split.to_json()))
     return LabeledData.open(directory)
 
@@ -47,6 +47,12 @@ def test_few_frames_are_used_in_turn(data):
 def test_held_out_frames_carry_their_origin(data):
     held_out = data.held_out()
     assert list(held_out.systems) == ["a", "a", "a", "a", "b", "b"]
+
+
+def test_a_split_of_other_labels_is_one_sentence(data, tmp_path):
+    RunDirectory(tmp_path).split_file.write_text(json.dumps({"train": [0], "validation": [1], "test": [99]}))
+    with pytest.raises(DataError, match=r"split.json does not fit the labels; delete it"):
+        LabeledData.open(RunDirectory(tmp_path))
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", None])

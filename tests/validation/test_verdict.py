@@ -8,6 +8,7 @@ import pytest
 
 from mlff_distiller.core.errors import DataError, PlanError
 from mlff_distiller.core.measurement import Measurement
+from mlff_distiller.validation.checks.coverage import measure_coverage
 from mlff_distiller.validation.criteria import AtLeast, AtMost, CriteriaPlan
 from mlff_distiller.validation.verdict import judge, read_verdict, write_verdict
 
@@ -81,6 +82,7 @@ def test_defaults_are_those_of_the_project() -> None:
     plan = CriteriaPlan()
     limits = {name: (plan.criterion(name).limit, plan.criterion(name).screening) for name in plan.names(required=True)}
     assert limits == {
+        "systems_covered": (1.0, 0.0),
         "force_rmse": (0.2, 0.4),
         "force_mae": (0.1, 0.2),
         "force_r2": (0.95, 0.85),
@@ -166,7 +168,8 @@ def good() -> list[Measurement]:
     values = {"force_rmse": 0.05, "force_mae": 0.03, "force_r2": 0.999, "energy_rmse_per_atom": 0.001}
     values |= {"nve_drift_percent": 0.1}
     found = [Measurement(name, v, "", (0.999 * v, 1.0001 * v), 9) for name, v in values.items()]
-    return [*found, Measurement("nve_duration", 10.0, "ps", None, 3, {"censored": True})]
+    found.append(Measurement("nve_duration", 10.0, "ps", None, 3, {"censored": True}))
+    return [*found, measure_coverage(["water", "methane"], ["methane", "water"])]
 
 
 def test_a_good_student_is_approved_and_each_missing_or_nan_check_takes_it_back() -> None:
@@ -176,6 +179,13 @@ def test_a_good_student_is_approved_and_each_missing_or_nan_check_takes_it_back(
         assert judge(rest, CriteriaPlan()).verdict == "INCONCLUSIVE", left_out.name
         undefined = Measurement(left_out.name, NAN, left_out.unit)
         assert judge([*rest, undefined], CriteriaPlan()).verdict == "INCONCLUSIVE", left_out.name
+
+
+def test_a_system_that_was_never_tested_keeps_a_student_from_approval() -> None:
+    untested = measure_coverage(["water", "methane"], ["water"])
+    verdict = judge([*good()[:-1], untested], CriteriaPlan())
+    assert verdict.check("systems_covered").outcome == "FAIL"
+    assert verdict.verdict == "SCREENING_ONLY"
 
 
 def test_reported_checks_do_not_gate_even_when_they_fail() -> None:

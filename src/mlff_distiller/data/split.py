@@ -71,7 +71,8 @@ def split_by_segment(segments: Sequence[str], plan: SplitPlan, seed: int) -> Spl
 
     Segments are named by a path such as ``ethanol/md/600K/w0/s03``. Its stratum, ``ethanol/md/600K``, is the path
     without the last component and without a walker (``w0``) before it. Every stratum gives its share of segments to
-    validation and test; the rounding errors of neighboring strata cancel. A segment that is alone in its stratum
+    validation and test; the rounding errors of neighboring strata cancel. Every system (``ethanol``) with segments to
+    spare has one in the test set. A segment that is alone in its stratum
     (``ethanol/rattle``), and at least one of every stratum, is trained on.
 
     Parameters
@@ -103,6 +104,7 @@ def split_by_segment(segments: Sequence[str], plan: SplitPlan, seed: int) -> Spl
     spare = {name: spare[name] - n_validation[name] for name in spare}
     # Backwards, so that the roundings of validation and test fall on different strata.
     n_test = _shares(dict(reversed(strata.items())), plan.test_fraction, spare)
+    _cover_every_system(n_test, spare)
     validation = {s for name, own in shuffled.items() for s in own[: n_validation[name]]}
     test = {s for name, own in shuffled.items() for s in own[n_validation[name] : n_validation[name] + n_test[name]]}
     _check(validation, test, strata)
@@ -141,6 +143,15 @@ def _shares(strata: dict[str, list[str]], fraction: float, spare: dict[str, int]
     if not any(shares.values()) and any(n > 0 for n in spare.values()):
         shares[max(spare, key=lambda name: spare[name])] = 1
     return shares
+
+
+def _cover_every_system(n_test: dict[str, int], spare: dict[str, int]) -> None:
+    """Give each system that can spare one a test segment: a verdict must not speak of what was never tested."""
+    for system in {name.partition("/")[0] for name in n_test}:
+        own = [name for name in n_test if name.partition("/")[0] == system]
+        largest = max(own, key=lambda name: spare[name])
+        if not any(n_test[name] for name in own) and spare[largest] > 0:
+            n_test[largest] = 1
 
 
 def _check(validation: set[str], test: set[str], strata: dict[str, list[str]]) -> None:

@@ -44,7 +44,7 @@ def new_student(plan: Any, train: LabeledSet, *, seed: int, dtype: torch.dtype =
     Raises
     ------
     TrainingError
-        If no label holds an energy.
+        If no label holds an energy, or one composition occurs with two charges or spins.
 
     Examples
     --------
@@ -57,6 +57,7 @@ def new_student(plan: Any, train: LabeledSet, *, seed: int, dtype: torch.dtype =
     known = [(structure, energy) for structure, energy in energies if energy is not None]
     if not known:
         raise TrainingError("no training structure has an energy, which reference energies need; label energies too")
+    _check_states(train.structures)
     has_forces = any(label.forces is not None for label in train.labels)
     scale = force_rms(train.labels) if has_forces else 1.0
     student = Student(
@@ -68,6 +69,19 @@ def new_student(plan: Any, train: LabeledSet, *, seed: int, dtype: torch.dtype =
         seed=seed,
     )
     return student.to(dtype=dtype)
+
+
+def _check_states(structures: Sequence[Structure]) -> None:
+    """Refuse one composition in two charges or spins: a student sees only elements, and would learn their average."""
+    known: dict[str, tuple[int, int]] = {}
+    for structure in structures:
+        state = (structure.charge, structure.spin)
+        first = known.setdefault(structure.formula, state)
+        if first != state:
+            raise TrainingError(
+                f"{structure.formula} occurs with charge {first[0]:+d}, spin {first[1]} and with charge {state[0]:+d}, "
+                f"spin {state[1]}, which a student cannot tell apart; train a student for each"
+            )
 
 
 def distill(  # noqa: PLR0913 - what a run consists of

@@ -35,7 +35,11 @@ class LabeledData:
             split = Split.from_json(json.loads(directory.split_file.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"{directory.split_file} is missing or damaged; delete it and run again") from error
-        return cls(Store.open(directory.labels), split)
+        store = Store.open(directory.labels)
+        rows = np.concatenate([split.train, split.validation, split.test])
+        if len(rows) != len(store) or set(rows.tolist()) != set(range(len(store))):
+            raise DataError(f"{directory.split_file} does not fit the labels; delete it and run again")
+        return cls(store, split)
 
     def part(self, name: str) -> LabeledSet:
         """Return "train", "validation" or "test"."""

@@ -6,7 +6,7 @@ from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.files import write_json
 from mlff_distiller.data.split import split_by_segment
 from mlff_distiller.data.store import Store
-from mlff_distiller.deployment.ase_export import ASEExportPlan
+from mlff_distiller.deployment import TARGETS
 from mlff_distiller.distillation.distill import distill
 from mlff_distiller.labeling.label import label
 from mlff_distiller.potentials.base import Potential
@@ -18,6 +18,7 @@ from mlff_distiller.sampling.seeds import build_seeds
 from mlff_distiller.scale.local import LocalPool
 from mlff_distiller.students import checkpoint
 from mlff_distiller.students.potential import StudentPotential
+from mlff_distiller.validation.checks.coverage import measure_coverage
 from mlff_distiller.validation.records import write_arrays, write_measurements
 
 
@@ -85,8 +86,10 @@ def export_student(context: Context, reporter: Reporter) -> dict[str, Any]:
         **checkpoint.read_header(best)["training"],
     }
     structures = LabeledData.open(directory).part("test").structures[:64]
-    parity = ASEExportPlan().write(checkpoint.load(best), directory.student_file(name), structures, training=training)
-    return vars(parity)
+    parity = TARGETS.get("ase")().write(
+        checkpoint.load(best), directory.student_file(name), structures, training=training
+    )
+    return dict(vars(parity))
 
 
 def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
@@ -99,8 +102,10 @@ def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
     advance = reporter.start(f"dynamics {name}", plan.nve.n_steps)
     drift, trace = plan.nve.measure(student, starts, names=names, seed=seed, advance=advance)
     write_arrays(folder / "nve.npz", trace)
-    write_measurements(folder / "measurements.json", [*errors, *drift])
-    return {m.name: m.value for m in errors + drift if m.value == m.value}
+    trained = [s.info["seed"] for s in data.part("train").structures if len(s) > 1]
+    measured = [*errors, *drift, measure_coverage(trained, data.held_out().systems)]
+    write_measurements(folder / "measurements.json", measured)
+    return {m.name: m.value for m in measured if m.value == m.value}
 
 
 def time_student(context: Context, reporter: Reporter) -> dict[str, Any]:

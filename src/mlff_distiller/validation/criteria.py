@@ -10,7 +10,7 @@ from mlff_distiller.core.plan import Plan
 
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "REPORTED"]
 
-WITHOUT_INTERVAL: Final = frozenset({"nve_duration", "nve_stability", "force_max_error"})
+WITHOUT_INTERVAL: Final = frozenset({"systems_covered", "nve_duration", "nve_stability", "force_max_error"})
 """Checks that count or take an extreme: there is no interval, the value itself decides."""
 
 
@@ -151,6 +151,10 @@ class CriteriaPlan(Plan):
     )
     nve_energy_fluctuation: AtMost = Field(
         AtMost(), description="Root mean square of the total energy about its straight line, worst system, meV/atom."
+    )
+    systems_covered: AtLeast = Field(
+        AtLeast(limit=1.0, screening_limit=0.0, required=True),
+        description="Share of the systems trained on that were tested too; isolated atoms do not count.",
     )
     step_time: AtMost = Field(AtMost(), description="Time of one dynamics step with the student, ms.")
     speedup: AtLeast = Field(AtLeast(), description="How many times faster a step is than with the teacher.")

@@ -7,6 +7,7 @@ from math import floor, isfinite, log10
 from typing import Any, Final
 
 TITLES: Final = {
+    "systems_covered": "Systems tested",
     "force_rmse": "Force RMSE",
     "force_mae": "Force MAE",
     "force_r2": "Force R²",
