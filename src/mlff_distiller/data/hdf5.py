@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.core.files import write_atomically
+from mlff_distiller.core.files import write_bytes
 from mlff_distiller.data.columns import Columns
 from mlff_distiller.data.schema import BITS, COLUMNS, FORMAT, VERSION, present
 
@@ -34,7 +34,7 @@ def write_columns(path: Path, columns: Columns) -> None:
     'H'
     """
     image = _image(columns)
-    write_atomically(path, lambda temporary: _write_bytes(temporary, image))
+    write_bytes(path, image)
 
 
 def read_columns(path: Path) -> Columns:
@@ -84,10 +84,6 @@ def _image(columns: Columns) -> bytes:
         file.flush()
         image: bytes = file.id.get_file_image()
     return image
-
-
-def _write_bytes(path: Path, image: bytes) -> None:
-    path.write_bytes(image)
 
 
 def _check(path: Path, columns: Columns) -> None:
