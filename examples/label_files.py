@@ -29,7 +29,7 @@ def main(source: Path, target: Path) -> None:
     print(f"{result.n_labeled} of {len(structures)} structures labeled, by {result.store.identity['version']}")
     for reason, count in result.refusals.items():
         print(f"refused: {count} because of {reason}")
-    facts = summary(result.store.structures(), result.store.all_labels())
+    facts = summary(result.store)
     print(f"elements: {facts['elements']}; RMS force {facts['force_rms_eV_per_A']:.3f} eV/Angstrom")
 
 

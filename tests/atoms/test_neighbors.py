@@ -8,6 +8,7 @@ import pytest
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.neighbors import find_edges
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import StructureError
 
 CELLS = {
     "molecule": (np.zeros((3, 3)), (False, False, False)),
@@ -54,3 +55,10 @@ def test_graph_keeps_structures_apart():
     assert graph.system.tolist() == [0, 0, 1, 2, 2]
     assert graph.centers.tolist() == [0, 1, 3, 4]
     assert (graph.system[graph.centers] == graph.system[graph.neighbors]).all()
+
+
+def test_atoms_too_far_apart_are_refused_instead_of_ending_the_process():
+    far = Structure([1, 1], [[0, 0, 0], [5e5, 0, 0]])
+    with pytest.raises(StructureError, match="span more than 100,000 Angstrom"):
+        find_edges(far, 2.0)
+    assert len(find_edges(Structure([1, 1], [[0, 0, 0], [9e4, 0, 0]]), 2.0)) == 0

@@ -109,7 +109,7 @@ def test_sampling_twice_does_nothing_and_says_so(tmp_path):
     again = mlffd("sample", path, "--out", out)
     assert "nothing to do" in again.stderr
     told = mlffd("info", out / "sampling").stdout
-    assert "structures     3" in told
+    assert "3 (9 atoms)" in told
     assert "not labeled yet" in told
     assert "done           sample" in mlffd("info", out).stdout
 

@@ -17,18 +17,19 @@ SCRIPT = Path(__file__).with_name("crash.py")
 NUMBERS = list(range(12))
 
 
-def run(what, folder):
-    found = subprocess.run([sys.executable, SCRIPT, what, folder], capture_output=True, text=True, check=False)
+def run(what, folder, *more):
+    command = [sys.executable, SCRIPT, what, folder, *map(str, more)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 0, found.stderr
     return found.stdout.splitlines()
 
 
 def finish(path, structure, label):
-    writer = StoreWriter(path)
+    writer = StoreWriter(path, shard_atoms=15)
     missing = [i for i in NUMBERS if i not in writer.done_ids]
     if missing:
         writer.append(missing, [structure(i) for i in missing], [label(i) for i in missing])
-    return writer.seal(shard_atoms=15)
+    return writer.seal()
 
 
 def test_a_kill_at_any_moment_loses_and_doubles_nothing(tmp_path, structure, label):
@@ -46,7 +47,7 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(tmp_path, structure, lab
             done = set(Store.open(path).ids.tolist())
             state = "sealed"
         except DataError:
-            done = StoreWriter(path).done_ids
+            done = StoreWriter(path, shard_atoms=15).done_ids
             state = f"{len(done)} appended"
         states.add(state)
         assert said[path.name] - {"sealed"} <= done
@@ -55,6 +56,37 @@ def test_a_kill_at_any_moment_loses_and_doubles_nothing(tmp_path, structure, lab
         assert store.digest == reference.digest
         assert sorted(p.name for p in path.iterdir()) == ["manifest.json", "shards"]
     assert states == {"0 appended", "4 appended", "8 appended", "12 appended", "sealed"}
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_kills_at_random_moments_with_two_writers_and_little_disk(tmp_path, structure, label, same, count):
+    """What was said to be safe is there, once and right; the store opens, and ends as if nothing had happened."""
+    run("random", tmp_path, count)
+    reference = Store.open(tmp_path / "warm")
+    numbers = list(range(24))
+    states = {"sealed": 0, "partly sealed": 0, "in journals": 0}
+    for moment in range(count):
+        path, said = tmp_path / f"{moment:03d}", tmp_path / f"{moment:03d}.said"
+        safe = set(map(int, said.read_text().split())) if said.exists() else set()
+        try:
+            seen = Store.open(path, partial=True)
+            assert seen.verify() == []
+            ids = seen.ids.tolist()
+            assert len(set(ids)) == len(ids)
+            assert all(same(seen.labels(row), label(i)) for row, i in enumerate(ids))
+            states["sealed" if (path / "manifest.json").exists() else "partly sealed"] += 1
+        except DataError:
+            assert not list(path.glob("shards/*.json"))  # nothing is sealed yet
+            states["in journals"] += 1
+        writer = StoreWriter(path, shard_atoms=15)
+        assert safe <= set(writer.done_ids) <= set(numbers)
+        missing = [i for i in numbers if i not in writer.done_ids]
+        if missing:
+            writer.append(missing, [structure(i) for i in missing], [label(i) for i in missing])
+        store = writer.seal()
+        assert store.digest == reference.digest
+        assert store.verify() == []
+    assert states["partly sealed"] > 0.2 * count  # else the kills came too early or too late to mean anything
 
 
 def test_a_kill_at_a_random_time_loses_nothing_that_was_said_to_be_safe(tmp_path, structure, label):

@@ -1,9 +1,9 @@
 """What is appended is safe, in whatever order, and only once."""
 
 import json
-import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,9 +27,9 @@ def shards(path):
 def fill(structure, label):
     def into(path, batches, *, shard_atoms=20):
         for numbers in batches:  # a new writer each time, as after a crash
-            with StoreWriter(path, identity=IDENTITY) as writer:
+            with StoreWriter(path, identity=IDENTITY, shard_atoms=shard_atoms) as writer:
                 writer.append(numbers, [structure(i) for i in numbers], [label(i) for i in numbers])
-        return StoreWriter(path, identity=IDENTITY).seal(shard_atoms=shard_atoms)
+        return StoreWriter(path, identity=IDENTITY).seal()
 
     return into
 
@@ -71,7 +71,7 @@ def test_a_resumed_writer_knows_what_is_done(tmp_path, structure, label):
     writer.append([3, 1], [structure(3), structure(1)], [label(3), label(1)])
     assert writer.done_ids == {1, 3}
     writer.close()
-    resumed = StoreWriter(tmp_path / "data", identity=IDENTITY, header={"recipe": "b"})
+    resumed = StoreWriter(tmp_path / "data", identity=IDENTITY)
     assert resumed.done_ids == {1, 3}
     resumed.append([2], [structure(2)], [label(2)])
     store = resumed.seal()
@@ -120,7 +120,7 @@ def test_nothing_to_seal(tmp_path):
     writer.append([], [])
     with pytest.raises(DataError, match="nothing to seal"):
         writer.seal()
-    with pytest.raises(DataError, match="did not finish"):
+    with pytest.raises(DataError, match="was not finished"):
         Store.open(tmp_path / "data")
 
 
@@ -158,30 +158,154 @@ def test_a_path_below_a_file_is_refused(tmp_path):
         StoreWriter(tmp_path / "file" / "data")
 
 
-def test_torn_temporary_files_are_removed(tmp_path, structure):
-    StoreWriter(tmp_path / "data").append([1], [structure(1)])
-    torn = [tmp_path / "data" / name for name in (".manifest.json.1a.tmp", "parts/.000001.h5.2b.tmp")]
+@pytest.mark.parametrize("sealed", [False, True])
+def test_what_was_begun_with_other_settings_is_not_continued(tmp_path, sealed, structure):
+    with StoreWriter(tmp_path / "data", header={"seed": 1, "plan": "a"}) as writer:
+        writer.append([1], [structure(1)])
+        if sealed:
+            writer.seal()
+    with pytest.raises(DataError, match="begun with another seed;"):
+        StoreWriter(tmp_path / "data", header={"seed": 2, "plan": "a"})
+    with pytest.raises(DataError, match="begun with another more and plan;"):
+        StoreWriter(tmp_path / "data", header={"seed": 1, "more": 1})
+    assert StoreWriter(tmp_path / "data", header={"seed": 1, "plan": "a"}).done_ids == {1}
+
+
+def test_torn_files_are_removed(tmp_path, structure):
+    with StoreWriter(tmp_path / "data") as writer:
+        writer.append([1], [structure(1)])
+    names = (
+        ".manifest.json.1a.tmp",
+        "journals/.00.journal.2b.tmp",
+        "shards/.00-000000.h5.3c.tmp",
+        "shards/00-000000.h5",
+    )
+    (tmp_path / "data" / "shards").mkdir()
+    torn = [tmp_path / "data" / name for name in names]
     for file in torn:
         file.write_bytes(b"half")
     writer = StoreWriter(tmp_path / "data")
     assert writer.done_ids == {1}
-    assert not any(file.exists() for file in torn)
+    assert not any(file.exists() for file in torn[1:])
+    assert len(writer.seal()) == 1
+    assert not torn[0].exists()
 
 
-def test_damaged_parts_are_named(tmp_path, structure):
-    StoreWriter(tmp_path / "data").append([1], [structure(1)])
-    part = tmp_path / "data" / "parts" / "000000.h5"
-    whole = part.read_bytes()
-    (tmp_path / "data" / "parts" / "000001.h5").write_bytes(whole)
-    with pytest.raises(DataError, match="also in another part"):
-        StoreWriter(tmp_path / "data")
-    part.write_bytes(whole[:100])
-    with pytest.raises(DataError, match=r"000000\.h5 cannot be read"):
-        StoreWriter(tmp_path / "data")
-    part.unlink()
-    writer = StoreWriter(tmp_path / "data")
-    writer.append([7], [structure(7)])  # must not overwrite the part that is left
-    assert StoreWriter(tmp_path / "data").done_ids == {1, 7}
+def test_a_journal_forgets_what_was_lost_and_keeps_the_rest(tmp_path, structure, same):
+    """Lost writes: a cut tail, a page of zeros in the middle, rubbish at the end."""
+    with StoreWriter(tmp_path / "data") as writer:
+        ends = []
+        for number in range(4):
+            writer.append([number], [structure(number)])
+            ends.append((tmp_path / "data" / "journals" / "00.journal").stat().st_size)
+    journal = tmp_path / "data" / "journals" / "00.journal"
+    whole = journal.read_bytes()
+    for content, kept in (
+        (whole[: ends[3] - 1], {0, 1, 2}),
+        (whole[: ends[0] + 3], {0}),
+        (whole[: ends[0]] + bytes(ends[1] - ends[0]) + whole[ends[1] :], {0, 2, 3}),
+        (whole[: ends[1] - 8] + b"\xff" * 8 + whole[ends[1] :], {0, 2, 3}),
+        (whole + b"MLFFDREC rubbish", {0, 1, 2, 3}),
+        (b"", set()),
+    ):
+        journal.write_bytes(content)
+        with StoreWriter(tmp_path / "data") as writer:
+            assert writer.done_ids == kept
+            writer.append([9], [structure(9)])
+        with StoreWriter(tmp_path / "data") as writer:
+            assert writer.done_ids == kept | {9}
+    journal.write_bytes(whole)
+    store = StoreWriter(tmp_path / "data").seal()
+    assert all(same(store.structure(i), structure(i)) for i in range(4))
+
+
+def test_full_shards_are_sealed_while_writing_and_can_be_read(tmp_path, structure, label, same):
+    writer = StoreWriter(tmp_path / "data", identity=IDENTITY, shard_atoms=20)
+    with pytest.raises(DataError, match="no shard of it is finished"):
+        Store.open(tmp_path / "data", partial=True)
+    for number in NUMBERS:
+        writer.append([number], [structure(number)], [label(number)])
+    partial = Store.open(tmp_path / "data", partial=True)
+    assert 12 < len(partial) < 24
+    assert partial.identity == IDENTITY
+    assert partial.verify() == []
+    assert all(same(partial.labels(i), label(i)) for i in range(len(partial)))
+    before = shards(tmp_path / "data")
+    store = writer.seal()
+    assert [content for content in before if content[:4] == b"\x89HDF"] == shards(store.path)[:-1]  # as they were
+    assert not (store.path / "shards" / "00-000000.h5").exists()
+
+
+def test_several_processes_write_at_once(tmp_path, structure, label, same):
+    code = f"""if True:
+        import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})
+        from pathlib import Path
+        from conftest import make_labels, make_structure
+        from mlff_distiller.data.writer import StoreWriter
+        own = range(int(sys.argv[2]), 60, 3)
+        with StoreWriter(Path(sys.argv[1]), shard_atoms=20) as writer:
+            print("ready", flush=True)
+            sys.stdin.read(1)
+            for number in own:
+                writer.append([number], [make_structure(number)], [make_labels(number)])
+    """
+    commands = [[sys.executable, "-c", code, str(tmp_path / "data"), str(k)] for k in range(3)]
+    writers = [subprocess.Popen(c, stdin=subprocess.PIPE, stdout=subprocess.PIPE) for c in commands]
+    for child in writers:
+        assert child.stdout.readline() == b"ready\n"
+    with pytest.raises(DataError, match="another process is writing"):
+        StoreWriter(tmp_path / "data").seal()
+    for child in writers:
+        child.communicate(b"x")
+        assert child.returncode == 0
+    store = StoreWriter(tmp_path / "data").seal()
+    assert store.ids.tolist() == list(range(60))
+    assert all(same(store.structure(i), structure(i)) and same(store.labels(i), label(i)) for i in range(60))
+    with StoreWriter(tmp_path / "one", shard_atoms=20) as writer:
+        writer.append(range(60), [structure(i) for i in range(60)], [label(i) for i in range(60)])
+        assert writer.seal().digest == store.digest
+
+
+def test_one_id_of_two_writers_is_kept_once_if_equal_and_refused_if_not(tmp_path, structure):
+    for path, second in ((tmp_path / "same", 1), (tmp_path / "other", 2)):
+        one, two = StoreWriter(path), StoreWriter(path)
+        one.append([1, 5], [structure(1), structure(5)])
+        two.append([1, 7], [structure(second), structure(7)])
+        one.close()
+        if second == 1:
+            assert two.seal().ids.tolist() == [1, 5, 7]
+        else:
+            with pytest.raises(DataError, match=r"two different structures with id 1, in shards/00-000000\.h5 and"):
+                two.seal()
+
+
+def test_a_damaged_shard_is_not_copied_into_a_finished_store(tmp_path, structure):
+    one, two = StoreWriter(tmp_path / "data", shard_atoms=4), StoreWriter(tmp_path / "data")
+    one.append([1, 9], [structure(1), structure(9)])
+    two.append([6], [structure(6)])  # belongs into the shard of structure 1
+    one.close()
+    file = tmp_path / "data" / "shards" / "00-000000.h5"
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    with pytest.raises(DataError, match=r"00-000000\.h5 does not match its checksum"):
+        two.seal()
+    file.write_bytes(content[:-10])  # short: it counts as never written
+    assert StoreWriter(tmp_path / "data").done_ids == {6, 9}
+
+
+def test_compressed_stores_are_smaller_and_the_same(tmp_path, structure, label, same):
+    stores = []
+    for compressed in (False, True):
+        writer = StoreWriter(tmp_path / str(compressed), compressed=compressed, shard_atoms=2000)
+        writer.append(range(2000), [structure(i) for i in range(2000)], [label(i) for i in range(2000)])
+        stores.append(writer.seal())
+    plain, packed = stores
+    size = [sum(shard.n_bytes for shard in store.manifest.shards) for store in stores]
+    assert size[1] < 0.8 * size[0]
+    rows = np.random.default_rng(0).integers(0, 2000, 40)
+    for a, b in ((plain.structures(rows), packed.structures(rows)), (plain.all_labels(rows), packed.all_labels(rows))):
+        assert all(same(x, y) for x, y in zip(a, b, strict=True))
+    assert packed.verify() == []
 
 
 @pytest.mark.parametrize(("text", "message"), [("{", "is damaged"), (None, "newer release")])
@@ -191,22 +315,6 @@ def test_journals_that_cannot_be_continued(tmp_path, text, message, structure):
     journal.write_text(text or json.dumps(json.loads(journal.read_text()) | {"version": 2}))
     with pytest.raises(DataError, match=message):
         StoreWriter(tmp_path / "data")
-
-
-@pytest.mark.skipif(os.name != "posix", reason="file locks are POSIX")
-def test_two_processes_do_not_write_at_once(tmp_path):
-    code = (
-        "import sys, pathlib; from mlff_distiller.data.writer import StoreWriter;"
-        "writer = StoreWriter(pathlib.Path(sys.argv[1])); print('ready', flush=True); sys.stdin.read()"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path / "data")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout.readline() == b"ready\n"
-        with pytest.raises(DataError, match="another process is writing"):
-            StoreWriter(tmp_path / "data")
-        other.kill()
-        other.wait()
-        assert StoreWriter(tmp_path / "data").done_ids == set()
 
 
 def test_ragged_rows_may_be_empty():

@@ -11,8 +11,9 @@ from safetensors.torch import load_file
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import CheckpointError, TrainingError
+from mlff_distiller.data.dataset import MolecularDataset
 from mlff_distiller.data.loader import GraphLoader
-from mlff_distiller.distillation.distill import LabeledSet, distill, new_student
+from mlff_distiller.distillation.distill import distill, new_student
 from mlff_distiller.distillation.evaluation import evaluate
 from mlff_distiller.distillation.losses import Loss
 from mlff_distiller.distillation.plan import LossPlan, TrainingPlan
@@ -29,7 +30,7 @@ STUDENT = PaiNNPlan(preset="ultra-tiny", n_channels=16, cutoff=3.0)
 PLAN = TrainingPlan(n_steps=40, batch_size=8, validation_interval=10, learning_rate=5e-3)
 
 
-def clusters(n: int, seed: int, *, periodic: bool = False) -> LabeledSet:
+def clusters(n: int, seed: int, *, periodic: bool = False) -> MolecularDataset:
     rng = np.random.default_rng(seed)
     corners = 1.3 * np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])[: 8 if periodic else 5]
     cell = {"cell": 2.6 * np.eye(3), "pbc": True} if periodic else {}
@@ -37,7 +38,7 @@ def clusters(n: int, seed: int, *, periodic: bool = False) -> LabeledSet:
         Structure(rng.choice([1, 6], len(corners)), corners + rng.normal(0, 0.08, corners.shape), **cell)
         for _ in range(n)
     ]
-    return LabeledSet(structures, TEACHER.predict(structures, {"energy", "forces", "stress"}))
+    return MolecularDataset.from_structures(structures, TEACHER.predict(structures, {"energy", "forces", "stress"}))
 
 
 TRAIN, VALIDATION = clusters(48, 0), clusters(16, 1)
@@ -47,8 +48,8 @@ def run(folder, plan=PLAN, *, train=TRAIN, validation=VALIDATION, seed=3, digest
     return distill(STUDENT, plan, train=train, validation=validation, folder=folder, seed=seed, digest=digest)
 
 
-def loader(data: LabeledSet, **settings) -> GraphLoader:
-    return GraphLoader(data.structures, data.labels, **{"cutoff": 3.0, "batch_size": 8, "seed": 0} | settings)
+def loader(data: MolecularDataset, **settings) -> GraphLoader:
+    return GraphLoader(data, **{"cutoff": 3.0, "batch_size": 8, "seed": 0} | settings)
 
 
 def test_it_learns_energies_forces_and_stress(tmp_path):
@@ -136,14 +137,16 @@ def test_early_stopping_waits_for_patience(tmp_path):
 
 
 def test_divergence_is_said_and_the_last_good_state_kept(tmp_path):
-    spoiled = LabeledSet(TRAIN.structures, [*TRAIN.labels[:-1], Labels(energy=1e38, forces=np.full((5, 3), 1e38))])
+    spoiled = MolecularDataset.from_structures(
+        TRAIN.structures(), [*TRAIN.all_labels()[:-1], Labels(energy=1e38, forces=np.full((5, 3), 1e38))]
+    )
     with pytest.raises(TrainingError, match=r"diverged at step \d+; lower training.learning_rate"):
         run(tmp_path, train=spoiled)
     assert list(tmp_path.glob("*.tmp")) == []
 
 
 def test_labels_without_energy_or_weight_are_refused(tmp_path):
-    bare = LabeledSet(TRAIN.structures, [Labels(forces=label.forces) for label in TRAIN.labels])
+    bare = MolecularDataset(TRAIN, properties={"forces"})
     with pytest.raises(TrainingError, match="no training structure has an energy"):
         run(tmp_path, train=bare)
     nothing = LossPlan(energy_weight=0, force_weight=0, stress_weight=0)
@@ -153,18 +156,16 @@ def test_labels_without_energy_or_weight_are_refused(tmp_path):
 
 def test_missing_labels_do_not_count():
     full = clusters(4, 2, periodic=True)
-    partial = LabeledSet(
-        full.structures, [full.labels[0], Labels(energy=full.labels[1].energy), full.labels[2], Labels()]
+    labels = full.all_labels()
+    partial = MolecularDataset.from_structures(
+        full.structures(), [labels[0], Labels(energy=labels[1].energy), labels[2], Labels()]
     )
     student = new_student(STUDENT, full, seed=1, dtype=torch.float64)
     rows = {"energy": [0, 1, 2], "forces": [0, 2], "stress": [0, 2]}
     for name, weight in (("energy", "energy_weight"), ("forces", "force_weight"), ("stress", "stress_weight")):
         plan = LossPlan(**{w: float(w == weight) for w in ("energy_weight", "force_weight", "stress_weight")})
         losses = []
-        for data in (
-            partial,
-            LabeledSet([full.structures[k] for k in rows[name]], [full.labels[k] for k in rows[name]]),
-        ):
+        for data in (partial, full.subset(rows[name])):
             batch = next(loader(data, dtype=torch.float64, shuffle=False).batches(0))
             loss = Loss(plan, {"energy", "forces", "stress"}, scale=1.0)
             losses.append(float(loss(derive(student, batch.graph, loss.properties, create_graph=True), batch).detach()))
@@ -198,7 +199,9 @@ def test_an_empty_folder_has_no_state(tmp_path):
 
 
 def test_one_composition_in_two_charges_is_refused(tmp_path):
-    ions = [Structure(s.numbers, s.positions, charge=1) for s in TRAIN.structures[:2]]
-    mixed = LabeledSet([*TRAIN.structures, *ions], [*TRAIN.labels, *TRAIN.labels[:2]])
+    ions = [Structure(s.numbers, s.positions, charge=1) for s in TRAIN.structures()[:2]]
+    mixed = MolecularDataset.from_structures(
+        [*TRAIN.structures(), *ions], [*TRAIN.all_labels(), *TRAIN.all_labels()[:2]]
+    )
     with pytest.raises(TrainingError, match=r"occurs with charge \+0, spin 1 and with charge \+1.*cannot tell apart"):
         run(tmp_path, train=mixed)

@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 
 from mlff_distiller.core.console import Silent
-from mlff_distiller.core.files import write_json
-from mlff_distiller.data.split import split_by_segment
+from mlff_distiller.data.splits.files import write_split
+from mlff_distiller.data.splits.make import make_split
 from mlff_distiller.deployment.ase_export import ASEExportPlan
 from mlff_distiller.distillation.distill import distill
 from mlff_distiller.labeling.label import label
@@ -85,8 +85,8 @@ def _label(recipe: Recipe, directory: RunDirectory) -> None:
     seeds = build_seeds(recipe.seeds, recipe.seed)
     drawn = draw(seeds, recipe.sampling, recipe.teacher, seed=recipe.seed, path=directory.samples, **settings)
     labeled = label(drawn, recipe.labeling, recipe.teacher, path=directory.labels, **settings)
-    split = split_by_segment([info["segment"] for info in labeled.store.infos()], recipe.split, recipe.seed)
-    write_json(directory.split_file, split.to_json())
+    split = make_split(labeled.store, recipe.split, seed=recipe.seed)
+    write_split(directory.split_file, split, data_digest=labeled.store.digest)
 
 
 def _train(recipe: Recipe, directory: RunDirectory) -> None:
@@ -94,4 +94,4 @@ def _train(recipe: Recipe, directory: RunDirectory) -> None:
     parts = {"train": data.part("train"), "validation": data.part("validation")}
     distill(recipe.students["tiny"], recipe.training, **parts, folder=folder, seed=1, digest="manual")
     best = load(folder / "best.safetensors")
-    ASEExportPlan().write(best, directory.student_file("tiny"), data.part("test").structures)
+    ASEExportPlan().write(best, directory.student_file("tiny"), data.part("test").structures())

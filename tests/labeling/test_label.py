@@ -190,7 +190,8 @@ def test_killed_for_good_and_continued(tmp_path: Path) -> None:
     path = tmp_path / "l"
     script = SCRIPT.format(here=str(HERE), structures=str(tmp_path / "s"), labels=str(path))
     run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
-    while len(list((path / "parts").glob("[0-9]*.h5"))) < 5 and run.poll() is None:
+    journal = path / "journals" / "00.journal"
+    while not (journal.exists() and journal.read_bytes().count(b"MLFFDREC") >= 5) and run.poll() is None:
         time.sleep(0.005)
     os.kill(run.pid, signal.SIGKILL)
     _, said = run.communicate()

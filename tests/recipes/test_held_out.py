@@ -1,14 +1,13 @@
 """Where dynamics starts: held-out frames near the asked temperature with a typical energy."""
 
-import json
-
 import numpy as np
 import pytest
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.data.split import Split
+from mlff_distiller.data.splits.files import write_split
+from mlff_distiller.data.splits.split import Split
 from mlff_distiller.data.writer import StoreWriter
 from mlff_distiller.recipes.held_out import LabeledData
 from mlff_distiller.recipes.run_directory import RunDirectory
@@ -26,10 +25,10 @@ def data(tmp_path) -> LabeledData:
     rows += [frame("b", e, None) for e in (0, 4, 8)]
     with StoreWriter(directory.labels) as writer:
         writer.append(range(len(rows)), [s for s, _ in rows], [label for _, label in rows])
-        writer.seal()
+        store = writer.seal()
     test = np.array([0, 1, 3, 6, 8, 9])
     split = Split(np.setdiff1d(np.arange(len(rows)), [*test, 2]), np.array([2]), test)
-    directory.split_file.write_text(json.dumps(split.to_json()))
+    write_split(directory.split_file, split, data_digest=store.digest)
     return LabeledData.open(directory)
 
 
@@ -50,8 +49,8 @@ def test_held_out_frames_carry_their_origin(data):
 
 
 def test_a_split_of_other_labels_is_one_sentence(data, tmp_path):
-    RunDirectory(tmp_path).split_file.write_text(json.dumps({"train": [0], "validation": [1], "test": [99]}))
-    with pytest.raises(DataError, match=r"split.json does not fit the labels; delete it"):
+    write_split(RunDirectory(tmp_path).split_file, data.split, data_digest="other")
+    with pytest.raises(DataError, match=r"split.h5 is the split of other data; delete it"):
         LabeledData.open(RunDirectory(tmp_path))
 
 
@@ -59,5 +58,5 @@ def test_a_split_of_other_labels_is_one_sentence(data, tmp_path):
 def test_a_damaged_split_is_one_sentence(data, tmp_path, content):
     path = RunDirectory(tmp_path).split_file
     path.unlink() if content is None else path.write_text(content)
-    with pytest.raises(DataError, match=r"split.json is missing or damaged"):
+    with pytest.raises(DataError, match=r"split.h5 is missing or damaged"):
         LabeledData.open(RunDirectory(tmp_path))

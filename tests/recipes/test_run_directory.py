@@ -90,7 +90,7 @@ def test_a_path_that_cannot_be_written_is_one_sentence(tmp_path):
 
 def test_two_processes_do_not_share_a_directory(tmp_path):
     holder = (
-        "import sys, time, fcntl; h = open(sys.argv[1], 'w'); fcntl.flock(h, fcntl.LOCK_EX)\n"
+        "import sys, time, fcntl; h = open(sys.argv[1], 'w'); fcntl.lockf(h, fcntl.LOCK_EX)\n"
         "print(1, flush=True); time.sleep(60)"
     )
     tmp_path.joinpath(".lock").touch()

@@ -30,7 +30,8 @@ def test_rattle_has_the_amplitude_that_was_asked_for() -> None:
     assert moves.std() == pytest.approx(0.08, rel=0.05)
     assert abs(moves.mean()) < 0.005
     assert {copy.info["segment"] for copy in copies} == {"H2O/rattle"}
-    assert copies[0].info == {"seed": "H2O", "conformer": 0, "sampler": "rattle", "segment": "H2O/rattle"}
+    origin = {"seed": "H2O", "conformer": 0, "sampler": "rattle", "segment": "H2O/rattle", "stratum": "H2O"}
+    assert copies[0].info == origin
 
 
 def test_rattle_strains_cells_symmetrically() -> None:
@@ -135,6 +136,7 @@ def test_md_frames() -> None:
         "temperature_K": 500.0,
         "walker": 0,
         "segment": "H2O/md/500K/w0/s00",
+        "stratum": "H2O/md/500K",
     }
     distances = [np.linalg.norm(f.positions[0] - f.positions[1]) for f in frames]
     assert 0.8 < min(distances) < max(distances) < 1.2

@@ -1,1 +1,1 @@
-"""Structures, labels, graphs and neighbor lists. Importing a module here loads torch only for ``graph``."""
+"""Structures, labels, graphs and neighbor lists; only ``graph`` and ``batch_neighbors`` load torch when imported."""

@@ -8,6 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import StructureError
+
+_LARGEST_A = 1e5
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +39,22 @@ def find_edges(structure: Structure, cutoff: float) -> Edges:
     Right for molecules, cells smaller than the cutoff (an atom is then its own neighbor through the boundary),
     triclinic cells, mixed boundary conditions and atoms outside the cell.
 
+    Raises
+    ------
+    StructureError
+        If the atoms are so far apart that vesin would end the process.
+
     Examples
     --------
     >>> edges = find_edges(Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]]), 5.0)
     >>> edges.centers.tolist(), edges.neighbors.tolist()
     ([0, 1], [1, 0])
     """
+    if max(np.ptp(structure.positions, axis=0).max(), np.abs(structure.cell).max()) > _LARGEST_A:
+        raise StructureError(
+            f"{structure.formula}: atoms or cell vectors span more than {_LARGEST_A:,.0f} Angstrom, which no neighbor "
+            "list can hold; check the structure"
+        )
     i, j, vectors = _lister(cutoff).compute(
         points=structure.positions, box=structure.cell, periodic=structure.pbc, quantities="ijD"
     )

@@ -7,11 +7,13 @@ from typing import Annotated
 import typer
 
 from mlff_distiller import __version__
-from mlff_distiller.core.console import CONSOLE
+from mlff_distiller.cli.lazy import Commands
+from mlff_distiller.core.console import CONSOLE, print_tables
 from mlff_distiller.core.errors import DistillerError
 
 app = typer.Typer(
     name="mlffd",
+    cls=Commands,
     help="Distill a large force field into a small, fast student, and say honestly whether to trust it.",
     epilog="Start with: mlffd init, then mlffd run recipe.yaml --out my-run",
     no_args_is_help=True,
@@ -77,8 +79,7 @@ def info(path: Annotated[Path, typer.Argument(help="A run directory, a data set 
     """Say what a run directory, a data set or a student file holds."""
     from mlff_distiller.cli.info import describe
 
-    for line in describe(path):
-        typer.echo(line)
+    print_tables(describe(path))
 
 
 @app.command()
@@ -97,11 +98,7 @@ def init(
 def _run(recipe: Path, out: Path, overrides: list[str] | None, workers: int, *, until: str) -> None:
     from mlff_distiller.cli.running import run_recipe
 
-    try:
-        run_recipe(recipe, out, overrides=overrides, n_workers=workers, until=until)
-    except KeyboardInterrupt:
-        CONSOLE.print("mlffd: interrupted; run the same command again to continue", markup=False)
-        raise typer.Exit(130) from None
+    run_recipe(recipe, out, overrides=overrides, n_workers=workers, until=until)
 
 
 def _version(value: bool) -> None:

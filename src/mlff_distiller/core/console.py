@@ -1,11 +1,11 @@
 """The console: messages and progress bars, on standard error, quiet where nobody watches."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -105,3 +105,16 @@ def progress_bars() -> Iterator[Bars]:
     )
     with Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal) as progress:
         yield Bars(progress)
+
+
+def print_tables(tables: Iterable[RenderableType]) -> None:
+    """Print tables and lines to standard output: results, not messages.
+
+    Examples
+    --------
+    >>> print_tables(["data set  ethanol"])
+    data set  ethanol
+    """
+    console = Console(highlight=False, markup=False)
+    for table in tables:
+        console.print(table)

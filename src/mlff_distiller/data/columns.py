@@ -1,7 +1,7 @@
 """Columns: structures and labels as flat arrays, the content of one shard."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ from mlff_distiller.data.schema import BITS, COLUMNS, Column, present
 Array = NDArray[Any]
 Indices = NDArray[np.int64]
 
-_OFFSETS = {"atom": "offsets", "byte": "info_offsets"}
+OFFSETS = {"atom": "offsets", "byte": "info_offsets"}
+"""Which offsets cut the arrays along each axis."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +34,17 @@ class Columns:
     arrays: dict[str, Array] = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.arrays["ids"])
+        return len(self.arrays["offsets"]) - 1
 
     @property
     def n_atoms(self) -> int:
         """A, the number of atoms in all."""
         return len(self.arrays["numbers"])
+
+    @property
+    def sizes(self) -> Indices:
+        """Number of atoms of each structure (S,)."""
+        return np.diff(self.arrays["offsets"])
 
     @property
     def properties(self) -> list[str]:
@@ -74,20 +80,40 @@ class Columns:
         value: dict[str, Any] = json.loads(self.arrays["info"][first:last].tobytes())
         return value
 
-    def take(self, rows: Indices) -> "Columns":
-        """Return the given rows, in the given order."""
+    def take(self, rows: Indices, *, only: Collection[str] | None = None) -> "Columns":
+        """Return a copy of the given rows, in the given order.
+
+        Parameters
+        ----------
+        rows : (R,) int64
+            Which structures.
+        only : collection of str, optional
+            Arrays that are wanted, to save the reading of others; offsets come with them.
+        """
+        axes = {name: _AXES[name] for name in self.arrays if only is None or name in only}
+        flat = {"structure": rows}
         taken: dict[str, Array] = {}
-        for column in COLUMNS:
-            if column.name not in self.arrays or column.axis == "offset":
-                continue
-            array = self.arrays[column.name]
-            if column.axis == "structure":
-                taken[column.name] = array[rows]
-            else:
-                taken[column.name] = array[ragged(self.arrays[_OFFSETS[column.axis]], rows)]
-        for name in _OFFSETS.values():
-            taken[name] = _cumulative(np.diff(self.arrays[name])[rows])
-        return _without_absent(taken)
+        for axis in {"atom", *axes.values()} & OFFSETS.keys():
+            offsets = self.arrays[OFFSETS[axis]]
+            taken[OFFSETS[axis]], flat[axis] = _ragged(offsets, rows)
+        taken |= {name: self.arrays[name].take(flat[axis], axis=0) for name, axis in axes.items() if axis != "offset"}
+        return without_absent(taken)
+
+    def block(self, first: int, last: int) -> "Columns":
+        """Return a copy of the rows from ``first`` to before ``last``."""
+        cuts = {axis: self.arrays[name][first : last + 1] for axis, name in OFFSETS.items()}
+        taken: dict[str, Array] = {name: cuts[axis] - cuts[axis][0] for axis, name in OFFSETS.items()}
+        for name, array in self.arrays.items():
+            if _AXES[name] == "structure":
+                taken[name] = array[first:last].copy()
+            elif _AXES[name] != "offset":
+                taken[name] = array[cuts[_AXES[name]][0] : cuts[_AXES[name]][-1]].copy()
+        return without_absent(taken)
+
+    def in_order_of_ids(self) -> "Columns":
+        """Return the same structures with ascending ids."""
+        ids = self.arrays["ids"]
+        return self if (np.diff(ids) > 0).all() else self.take(np.argsort(ids, kind="stable"))
 
     def _atoms(self, row: int) -> slice:
         first, last = self.arrays["offsets"][row : row + 2]
@@ -112,11 +138,18 @@ def ragged(offsets: Indices, rows: Indices) -> Indices:
     >>> ragged(np.array([0, 2, 3, 6]), np.array([2, 0])).tolist()
     [3, 4, 5, 0, 1]
     """
-    sizes = offsets[rows + 1] - offsets[rows]
-    ends = np.cumsum(sizes)
-    shifts = offsets[rows] - (ends - sizes)
-    flat: Indices = np.arange(ends[-1] if len(ends) else 0, dtype=np.int64) + np.repeat(shifts, sizes)
-    return flat
+    return _ragged(offsets, rows)[1]
+
+
+def _ragged(offsets: Indices, rows: Indices) -> tuple[Indices, Indices]:
+    """Return where each of some rows begins and ends once they lie behind each other, and their flat indices."""
+    first = offsets[rows]
+    sizes = offsets[rows + 1] - first
+    ends = np.zeros(len(rows) + 1, dtype=np.int64)
+    np.cumsum(sizes, out=ends[1:])
+    flat = np.repeat(first - ends[:-1], sizes)
+    flat += np.arange(len(flat))
+    return ends, flat
 
 
 def pack(ids: Sequence[int], structures: Sequence[Structure], labels: Sequence[Labels] | None = None) -> Columns:
@@ -153,7 +186,7 @@ def pack(ids: Sequence[int], structures: Sequence[Structure], labels: Sequence[L
         "info": np.frombuffer(b"".join(infos), dtype=np.uint8),
     }
     values |= {name: _fill(name, structures, labels) for name in PROPERTIES}
-    return _without_absent({c.name: _typed(values[c.name], c) for c in COLUMNS})
+    return without_absent({c.name: _typed(values[c.name], c) for c in COLUMNS})
 
 
 def concatenate(parts: Sequence[Columns]) -> Columns:
@@ -221,7 +254,10 @@ def _or_nan(part: Columns, column: Column) -> Array:
     return np.full((n, *column.shape), np.nan, dtype=column.dtype)
 
 
-def _without_absent(arrays: dict[str, Array]) -> Columns:
+def without_absent(arrays: dict[str, Array]) -> Columns:
+    """Return columns without the arrays of properties that nobody has."""
+    if "mask" not in arrays:
+        return Columns(arrays)
     union = int(np.bitwise_or.reduce(arrays["mask"])) if len(arrays["mask"]) else 0
     return Columns({name: a for name, a in arrays.items() if name not in BITS or union & BITS[name]})
 

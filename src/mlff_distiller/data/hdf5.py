@@ -1,7 +1,13 @@
 """HDF5 files of flat arrays: written whole, deterministic to the byte, read by a few array reads."""
 
+import json
+import math
+import mmap
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -12,11 +18,27 @@ from mlff_distiller.core.files import write_bytes
 from mlff_distiller.data.columns import Columns
 from mlff_distiller.data.schema import BITS, COLUMNS, FORMAT, VERSION, present
 
+ALIGNMENT = 64
+"""Arrays begin at multiples of this many bytes, so that mapped memory is aligned for every type."""
 
-def write_columns(path: Path, columns: Columns) -> None:
+
+def write_columns(
+    path: Path, columns: Columns, *, identity: dict[str, str] | None = None, compressed: bool = False
+) -> None:
     """Write columns to an HDF5 file, atomically and durably.
 
     The same columns always give the same bytes: no times are stored.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    columns : Columns
+        What to write.
+    identity : dict, optional
+        The potential that made the labels; the file says so itself, should it ever lie alone.
+    compressed : bool
+        Compress (gzip); such a file is read whole, not mapped into memory.
 
     Raises
     ------
@@ -33,8 +55,7 @@ def write_columns(path: Path, columns: Columns) -> None:
     >>> read_columns(path).structure(0).formula
     'H'
     """
-    image = _image(columns)
-    write_bytes(path, image)
+    write_bytes(path, _image(columns, identity, compressed))
 
 
 def read_columns(path: Path) -> Columns:
@@ -45,15 +66,38 @@ def read_columns(path: Path) -> Columns:
     DataError
         If the file is missing, is not HDF5, or does not hold what the format promises.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            columns = Columns({c.name: file[c.name][()] for c in COLUMNS if c.name in file})
-    except (OSError, KeyError, RuntimeError) as error:
-        raise DataError(
-            f"{path} cannot be read as HDF5 ({error}); restore it from a copy, or delete the data set and run again"
-        ) from error
+    with _opened(path) as file:
+        columns = Columns({name: file[name][()] for name in _names(file)})
     _check(path, columns)
     return columns
+
+
+def map_columns(path: Path) -> tuple[Columns, "Mapping | None"]:
+    """Map the columns of an HDF5 file into memory, or read them where its layout cannot be mapped.
+
+    Returns
+    -------
+    Columns
+        Read-only arrays over the bytes of the file; nothing is read before it is asked for.
+    Mapping or None
+        The memory behind them; None where the columns were read (compressed files).
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is not HDF5, or does not hold what the format promises.
+    """
+    with _opened(path) as file:
+        places = {name: (file[name].id.get_offset(), file[name].dtype, file[name].shape) for name in _names(file)}
+    if any(place is None and math.prod(shape) for place, _, shape in places.values()):
+        return read_columns(path), None
+    with path.open("rb") as handle:
+        view = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    if any((place or 0) + math.prod(shape) * dtype.itemsize > len(view) for place, dtype, shape in places.values()):
+        raise DataError(f"{path} is cut short; restore it from a copy, or delete the data set and run again")
+    columns = Columns({name: _mapped(view, *place) for name, place in places.items()})
+    _check(path, columns)
+    return columns, Mapping(view, {name: place or 0 for name, (place, _, _) in places.items()})
 
 
 def read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -64,23 +108,78 @@ def read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     DataError
         If the file cannot be read.
     """
+    with _opened(path) as file:
+        return file["ids"][()], np.diff(file["offsets"][()])
+
+
+def read_identity(path: Path) -> dict[str, str] | None:
+    """Return the potential that made the labels of a file, as the file itself says.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    with _opened(path) as file:
+        identity: dict[str, str] | None = json.loads(file.attrs.get("identity", "null"))
+    return identity
+
+
+class Mapping:
+    """The file behind mapped columns.
+
+    Parameters
+    ----------
+    view : mmap
+        The whole file.
+    places : dict
+        Where each array begins in the file, in bytes.
+    """
+
+    def __init__(self, view: mmap.mmap, places: dict[str, int]) -> None:
+        self._view = view
+        self.places = places
+
+    def release(self) -> None:
+        """Give all mapped pages back to the system; they are mapped again when asked for."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._view.madvise(mmap.MADV_DONTNEED)
+
+
+def _mapped(view: mmap.mmap, place: int | None, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
+    if place is None:  # an empty array has no place in the file
+        return np.empty(shape, dtype=dtype)
+    return np.frombuffer(view, dtype=dtype, count=math.prod(shape), offset=place).reshape(shape)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a file for reading; whatever h5py finds wrong is one sentence."""
     try:
         with h5py.File(path, "r") as file:
-            return file["ids"][()], np.diff(file["offsets"][()])
-    except (OSError, KeyError, RuntimeError) as error:
+            yield file
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read as HDF5 ({error}); restore it from a copy, or delete the data set and run again"
         ) from error
 
 
-def _image(columns: Columns) -> bytes:
+def _names(file: Any) -> list[str]:
+    return [column.name for column in COLUMNS if column.name in file]
+
+
+def _image(columns: Columns, identity: dict[str, str] | None, compressed: bool) -> bytes:
     """Return the bytes of the file, made in memory: a full disk then fails in a plain write, not inside HDF5."""
-    with h5py.File(uuid.uuid4().hex, "w", driver="core", backing_store=False) as file:
+    aligned = {"alignment_threshold": ALIGNMENT, "alignment_interval": ALIGNMENT}
+    with h5py.File(uuid.uuid4().hex, "w", driver="core", backing_store=False, **aligned) as file:
         file.attrs["format"] = np.bytes_(FORMAT)
         file.attrs["version"] = np.int64(VERSION)
+        file.attrs["identity"] = np.bytes_(json.dumps(identity))
         for column in COLUMNS:
             if column.name in columns.arrays:
-                file.create_dataset(column.name, data=columns.arrays[column.name], track_times=False)
+                array = columns.arrays[column.name]
+                packing = {"compression": "gzip", "shuffle": True} if compressed and array.size else {}
+                file.create_dataset(column.name, data=array, track_times=False, **packing)
         file.flush()
         image: bytes = file.id.get_file_image()
     return image

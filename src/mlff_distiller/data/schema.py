@@ -1,7 +1,8 @@
 """The data format: what a store holds, under which names and types. Version 1.
 
 A store is a directory with ``manifest.json`` and immutable HDF5 shards. A shard holds flat arrays: atom arrays of
-all structures behind each other, cut by ``offsets``; every data set is contiguous and uncompressed, little-endian.
+all structures behind each other, cut by ``offsets``; every data set is little-endian and, unless the store is an
+archive, contiguous and uncompressed.
 """
 
 from dataclasses import dataclass
@@ -20,6 +21,12 @@ VERSION: Final = 1
 MANIFEST: Final = "manifest.json"
 """Name of the file that makes a directory a finished store."""
 
+UNSEALED: Final = "unsealed.json"
+"""Name of the file that makes a directory an unfinished store."""
+
+JOURNALS: Final = "journals"
+"""Name of the directory of what writers have appended, but not sealed yet."""
+
 SHARDS: Final = "shards"
 """Name of the directory of the shards."""
 
@@ -33,6 +40,9 @@ UNITS: Final = {
     "atomic_energies": "eV",
 }
 """Units of everything that has one."""
+
+SHARD_ATOMS: Final = 1_000_000
+"""A shard holds at most this many atoms unless its writer says otherwise; about 60 bytes each."""
 
 Axis = Literal["structure", "atom", "offset", "byte"]
 
@@ -148,6 +158,8 @@ class Manifest(_Record):
         Properties that at least one structure has, in the order of their bits.
     shards : list of ShardEntry
         In the order of ids.
+    repairs : list of dict
+        What ``mlffd data repair`` took away, and when.
     """
 
     format: str = FORMAT
@@ -160,3 +172,25 @@ class Manifest(_Record):
     n_atoms: int
     properties: list[str]
     shards: list[ShardEntry]
+    repairs: list[dict[str, Any]] = Field(default_factory=list)
+
+    @classmethod
+    def of(
+        cls,
+        shards: list[ShardEntry],
+        *,
+        identity: dict[str, str] | None,
+        header: dict[str, Any],
+        provenance: dict[str, Any],
+    ) -> "Manifest":
+        """Return the manifest of these shards, with their sums."""
+        found = {name for entry in shards for name in entry.properties}
+        return cls(
+            identity=identity,
+            header=header,
+            provenance=provenance,
+            n_structures=sum(entry.n_structures for entry in shards),
+            n_atoms=sum(entry.n_atoms for entry in shards),
+            properties=[name for name in PROPERTIES if name in found],
+            shards=shards,
+        )

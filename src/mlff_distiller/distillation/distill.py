@@ -1,40 +1,31 @@
 """From labeled structures and an architecture to a trained student."""
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mlff_distiller.atoms.labels import Labels
-from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.errors import TrainingError
+from mlff_distiller.data.dataset import MolecularDataset
 from mlff_distiller.data.loader import GraphLoader
-from mlff_distiller.data.statistics import fit_reference_energies, force_rms, mean_neighbors
+from mlff_distiller.data.statistics import Statistics, System, mean_neighbors
 from mlff_distiller.distillation.plan import TrainingPlan
 from mlff_distiller.distillation.trainer import Outcome, Trainer
 from mlff_distiller.students.student import Student
 
 
-@dataclass(frozen=True, eq=False)
-class LabeledSet:
-    """Structures and their labels, in step."""
-
-    structures: Sequence[Structure]
-    labels: Sequence[Labels]
-
-
-def new_student(plan: Any, train: LabeledSet, *, seed: int, dtype: torch.dtype = torch.float32) -> Student:
+def new_student(plan: Any, train: MolecularDataset, *, seed: int, dtype: torch.dtype = torch.float32) -> Student:
     """Return an untrained student whose reference energies, scale and normalization come from the training set.
 
     Parameters
     ----------
     plan : Plan
         Architecture.
-    train : LabeledSet
+    train : MolecularDataset
         Training set.
     seed : int
         Seed of the initial weights.
@@ -49,38 +40,35 @@ def new_student(plan: Any, train: LabeledSet, *, seed: int, dtype: torch.dtype =
     Examples
     --------
     >>> from mlff_distiller.students.painn.plan import PaiNNPlan
+    >>> from mlff_distiller.atoms.labels import Labels
+    >>> from mlff_distiller.atoms.structure import Structure
     >>> h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])
-    >>> new_student(PaiNNPlan(preset="tiny"), LabeledSet([h2], [Labels(energy=-31.0)]), seed=1).elements
+    >>> data = MolecularDataset.from_structures([h2], [Labels(energy=-31.0)])
+    >>> new_student(PaiNNPlan(preset="tiny"), data, seed=1).elements
     (1,)
     """
-    energies = [(s, label.energy) for s, label in zip(train.structures, train.labels, strict=True)]
-    known = [(structure, energy) for structure, energy in energies if energy is not None]
-    if not known:
+    found = Statistics.of(train)
+    if not found.properties["energy"]:
         raise TrainingError("no training structure has an energy, which reference energies need; label energies too")
-    _check_states(train.structures)
-    has_forces = any(label.forces is not None for label in train.labels)
-    scale = force_rms(train.labels) if has_forces else 1.0
+    _check_states(found.systems)
     student = Student(
         plan,
-        fit_reference_energies([structure for structure, _ in known], [energy for _, energy in known]),
-        charges=sorted({structure.charge for structure in train.structures}),
-        scale=scale if scale > 0 else 1.0,
-        neighbor_norm=math.sqrt(max(1.0, mean_neighbors(train.structures, plan.cutoff))),
+        found.reference_energies(),
+        charges=sorted({system.charge for system in found.systems}),
+        scale=found.force_rms or 1.0,
+        neighbor_norm=math.sqrt(max(1.0, mean_neighbors(train, plan.cutoff))),
         seed=seed,
     )
     return student.to(dtype=dtype)
 
 
-def _check_states(structures: Sequence[Structure]) -> None:
+def _check_states(systems: Iterable[System]) -> None:
     """Refuse one composition in two charges or spins: a student sees only elements, and would learn their average."""
-    known: dict[str, tuple[int, int]] = {}
-    for structure in structures:
-        state = (structure.charge, structure.spin)
-        first = known.setdefault(structure.formula, state)
-        if first != state:
+    for first, second in pairwise(sorted(systems)):
+        if first.counts == second.counts:
             raise TrainingError(
-                f"{structure.formula} occurs with charge {first[0]:+d}, spin {first[1]} and with charge {state[0]:+d}, "
-                f"spin {state[1]}, which a student cannot tell apart; train a student for each"
+                f"{first.formula} occurs with charge {first.charge:+d}, spin {first.spin} and with charge "
+                f"{second.charge:+d}, spin {second.spin}, which a student cannot tell apart; train a student for each"
             )
 
 
@@ -88,8 +76,8 @@ def distill(  # noqa: PLR0913 - what a run consists of
     student_plan: Any,
     plan: TrainingPlan,
     *,
-    train: LabeledSet,
-    validation: LabeledSet,
+    train: MolecularDataset,
+    validation: MolecularDataset,
     folder: Path,
     seed: int,
     digest: str,
@@ -106,7 +94,7 @@ def distill(  # noqa: PLR0913 - what a run consists of
         Architecture.
     plan : TrainingPlan
         Settings of the run.
-    train, validation : LabeledSet
+    train, validation : MolecularDataset
         Disjoint sets; the second chooses the best weights.
     folder : Path
         Where the files go.
@@ -130,8 +118,8 @@ def distill(  # noqa: PLR0913 - what a run consists of
     trainer = Trainer(
         student,
         plan,
-        train=GraphLoader(train.structures, train.labels, batch_size=plan.batch_size, **settings),
-        validation=GraphLoader(validation.structures, validation.labels, batch_size=64, shuffle=False, **settings),
+        train=GraphLoader(train, batch_size=plan.batch_size, **settings),
+        validation=GraphLoader(validation, batch_size=64, shuffle=False, **settings),
         folder=folder,
         digest=digest,
     )

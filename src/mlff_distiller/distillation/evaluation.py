@@ -42,10 +42,12 @@ def evaluate(atomic_energies: AtomicEnergies, loader: GraphLoader) -> Errors:
     --------
     >>> import torch
     >>> from mlff_distiller.atoms.structure import Structure
+    >>> from mlff_distiller.data.dataset import MolecularDataset
     >>> from mlff_distiller.potentials.analytic import morse
     >>> bond = morse(depth=4.5, width=1.9, distance=0.74, cutoff=6.0)
     >>> frames = [Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])]
-    >>> loader = GraphLoader(frames, bond.predict(frames), cutoff=6.0, batch_size=1, seed=0, dtype=torch.float64)
+    >>> data = MolecularDataset.from_structures(frames, bond.predict(frames))
+    >>> loader = GraphLoader(data, cutoff=6.0, batch_size=1, seed=0, dtype=torch.float64)
     >>> evaluate(bond.atomic_energies, loader).force_rmse
     0.0
     """

@@ -15,7 +15,8 @@ import torch
 from mlff_distiller.core.console import Reporter, Silent
 from mlff_distiller.core.errors import TrainingError
 from mlff_distiller.core.files import write_text
-from mlff_distiller.data.loader import Batch, GraphLoader
+from mlff_distiller.data.batch import Batch
+from mlff_distiller.data.loader import GraphLoader
 from mlff_distiller.distillation.evaluation import Errors, evaluate
 from mlff_distiller.distillation.losses import Loss
 from mlff_distiller.distillation.plan import TrainingPlan
@@ -102,7 +103,7 @@ class Trainer:
 
     def _batches(self, step: int) -> Iterator[Batch]:
         """Yield the batches from an optimizer step on, epoch after epoch."""
-        epoch, start = divmod(step, self.train_batches.n_batches)
+        epoch, start = self.train_batches.position(step)
         for current in itertools.count(epoch):
             yield from self.train_batches.batches(current, start=start)
             start = 0
@@ -142,9 +143,10 @@ class Trainer:
         self._write_history(state)
 
     def _row(self, step: int, train_loss: float, errors: Errors, elapsed_s: float) -> dict[str, float | int | None]:
+        epoch, done = self.train_batches.position(step)
         return {
             "step": step,
-            "epoch": round(step / self.train_batches.n_batches, 3),
+            "epoch": round(epoch + done / self.train_batches.n_batches(epoch), 3),
             "train_loss": train_loss,
             "validation_force_rmse": errors.force_rmse,
             "validation_energy_rmse_per_atom": errors.energy_rmse_per_atom,

@@ -1,6 +1,6 @@
 """Labeling: every structure gets the teacher's labels or a refusal, in a pool, continued after any interruption."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,6 @@ from mlff_distiller.data.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan, Refusal
 from mlff_distiller.labeling.refused import RefusedList
 from mlff_distiller.potentials.base import Potential
-from mlff_distiller.scale.claim import claim_directory
 from mlff_distiller.scale.pool import Pool
 from mlff_distiller.teachers.plan import TeacherPlan
 from mlff_distiller.teachers.resident import resident_teacher
@@ -141,7 +140,6 @@ def label(
     inputs = {"structures": structures.digest, "properties": list(properties), "gates": plan.gates.digest()}
     with StoreWriter(path, identity=teacher.identity.to_json(), header={"content": "labels", **inputs}) as writer:
         refused = RefusedList(path)
-        claim_directory(path, inputs, is_new=not writer.done_ids and not refused.refusals)
         if not writer.is_sealed:
             job = _Job(structures, plan, properties, teacher_plan)
             _fill(writer, refused, job, pool=pool, reporter=reporter)
@@ -157,7 +155,7 @@ class _Job:
     properties: tuple[str, ...]
     teacher: TeacherPlan
 
-    def chunks(self, done: set[int]) -> Iterator[Chunk]:
+    def chunks(self, done: Set[int]) -> Iterator[Chunk]:
         """Yield what is left; bounds do not depend on what is done, so a continued run asks the same batches."""
         ids = self.structures.ids.tolist()
         for rows in _blocks(range(len(ids)), self.plan.chunk_size):

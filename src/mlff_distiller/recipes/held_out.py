@@ -1,18 +1,21 @@
 """What a run holds out: the frames a student is judged on, and where its dynamics starts."""
 
-import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.atoms.labeled import LabeledStructure
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import DataError
-from mlff_distiller.data.split import Split
+from mlff_distiller.data.dataset import MolecularDataset
+from mlff_distiller.data.splits.files import read_split
+from mlff_distiller.data.splits.split import Split
 from mlff_distiller.data.store import Store
-from mlff_distiller.distillation.distill import LabeledSet
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.validation.checks.force_errors import HeldOut
+
+_ATOMS_IN_MEMORY = 5_000_000  # with edges about 500 bytes each
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,29 +32,26 @@ class LabeledData:
         Raises
         ------
         DataError
-            If the labels or the split are missing or damaged.
+            If the labels or the split are missing or damaged, or do not belong together.
         """
-        try:
-            split = Split.from_json(json.loads(directory.split_file.read_text(encoding="utf-8")))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DataError(f"{directory.split_file} is missing or damaged; delete it and run again") from error
         store = Store.open(directory.labels)
-        rows = np.concatenate([split.train, split.validation, split.test])
-        if len(rows) != len(store) or set(rows.tolist()) != set(range(len(store))):
-            raise DataError(f"{directory.split_file} does not fit the labels; delete it and run again")
-        return cls(store, split)
+        return cls(store, read_split(directory.split_file, data_digest=store.digest).split)
 
-    def part(self, name: str) -> LabeledSet:
-        """Return "train", "validation" or "test"."""
+    def part(self, name: str) -> MolecularDataset:
+        """Return "train", "validation" or "test": in memory, unless that would take more than a few GB."""
         rows: NDArray[np.int64] = getattr(self.split, name)
-        return LabeledSet(self.store.structures(rows), self.store.all_labels(rows))
+        part = MolecularDataset(self.store, rows=rows)
+        return MolecularDataset(part, in_memory=True) if part.sizes.sum() <= _ATOMS_IN_MEMORY else part
 
     def held_out(self) -> HeldOut:
         """Return the test frames with the segments and systems they come from."""
-        part = self.part("test")
-        infos = [structure.info for structure in part.structures]
+        part = list(self.part("test"))
+        infos = [structure.info for structure, _ in part]
         return HeldOut(
-            part.structures, part.labels, [info["segment"] for info in infos], [info["seed"] for info in infos]
+            [structure for structure, _ in part],
+            [labels for _, labels in part],
+            [info["segment"] for info in infos],
+            [info["seed"] for info in infos],
         )
 
     def starts(self, temperature_K: float, *, n: int = 1) -> tuple[list[str], list[Structure]]:
@@ -60,11 +60,10 @@ class LabeledData:
         They are the frames sampled nearest that temperature, and of those the ones nearest the mean potential
         energy there: with velocities of the same temperature, a constant-energy run then stays at it.
         """
-        held_out = self.part("test")
-        everything = LabeledSet(self.store.structures(), self.store.all_labels())
+        held_out, everything = list(self.part("test")), list(MolecularDataset(self.store))
         names: list[str] = []
         frames: list[Structure] = []
-        for name in sorted({structure.info["seed"] for structure in held_out.structures}):
+        for name in sorted({structure.info["seed"] for structure, _ in held_out}):
             nearest = _nearest_temperature(held_out, name, temperature_K)
             mean = np.mean([energy for _, energy in _at(everything, name, nearest)])
             ranked = sorted(_at(held_out, name, nearest), key=lambda pair: abs(pair[1] - mean))
@@ -73,17 +72,17 @@ class LabeledData:
         return names, frames
 
 
-def _nearest_temperature(data: LabeledSet, name: str, temperature_K: float) -> float | None:
+def _nearest_temperature(data: Sequence[LabeledStructure], name: str, temperature_K: float) -> float | None:
     """Return the sampled temperature that is nearest; None if this system was never sampled by dynamics."""
-    infos = [structure.info for structure in data.structures if structure.info["seed"] == name]
+    infos = [structure.info for structure, _ in data if structure.info["seed"] == name]
     sampled = {info["temperature_K"] for info in infos if "temperature_K" in info}
     return min(sampled, key=lambda found: abs(found - temperature_K)) if sampled else None
 
 
-def _at(data: LabeledSet, name: str, temperature_K: float | None) -> list[tuple[Structure, float]]:
+def _at(data: Sequence[LabeledStructure], name: str, temperature_K: float | None) -> list[tuple[Structure, float]]:
     """Return the frames of a system at a sampled temperature, with their energies."""
     return [
         (structure, label.energy or 0.0)
-        for structure, label in zip(data.structures, data.labels, strict=True)
+        for structure, label in data
         if structure.info["seed"] == name and structure.info.get("temperature_K") == temperature_K
     ]

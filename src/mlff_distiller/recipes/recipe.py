@@ -9,7 +9,7 @@ from mlff_distiller.benchmarking.step_time import StepTimePlan
 from mlff_distiller.core import plan as plans
 from mlff_distiller.core.plan import Plan, kinds
 from mlff_distiller.core.provenance import digest
-from mlff_distiller.data.split import SplitPlan
+from mlff_distiller.data.splits.plan import SplitPlan
 from mlff_distiller.distillation.plan import TrainingPlan
 from mlff_distiller.labeling.label import LabelingPlan
 from mlff_distiller.sampling.draw import SamplingPlan
@@ -56,7 +56,7 @@ class Recipe(Plan):
         LabelingPlan(), description="How the teacher labels them, and which labels are refused."
     )
     split: SplitPlan = Field(
-        SplitPlan(), description="Which share is held out; whole trajectory segments stay together."
+        SplitPlan(), description="Which share is held out, and what stays together: whole trajectory segments."
     )
     students: dict[Name, StudentField] = Field(min_length=1, description="Students to train, by name.")
     training: TrainingPlan = Field(TrainingPlan(), description="How each student is trained.")

@@ -1,8 +1,6 @@
 """The run directory: what has been done, with the digest of its inputs; locked while somebody works in it."""
 
-import fcntl
 import json
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from typing import Any
 
 from mlff_distiller.core.errors import RunDirectoryError
 from mlff_distiller.core.files import write_json, write_text
+from mlff_distiller.core.lock import FileLock
 from mlff_distiller.recipes.recipe import Recipe
 
 FORMAT = "mlffd-run"
@@ -58,7 +57,7 @@ class RunDirectory:
     @property
     def split_file(self) -> Path:
         """Which structures are for training, validation and test."""
-        return self.path / "split.json"
+        return self.path / "split.h5"
 
     def training(self, student: str) -> Path:
         """Return the folder of one student's training."""
@@ -103,12 +102,12 @@ class RunDirectory:
         RunDirectoryError
             If the directory cannot be written, is in use, or holds something else.
         """
-        handle = self._lock()
+        lock = self._lock()
         try:
             self._claim(recipe)
             yield
         finally:
-            os.close(handle)
+            lock.release()
 
     def record(self, stage: str) -> dict[str, Any] | None:
         """Return what is known of a finished stage; None if it has not finished."""
@@ -159,20 +158,17 @@ class RunDirectory:
     def _begun_file(self, stage: str) -> Path:
         return self.path / "stages" / f"{stage}.begun"
 
-    def _lock(self) -> int:
+    def _lock(self) -> FileLock:
+        lock = FileLock(self.path / ".lock")
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.path / ".lock", os.O_CREAT | os.O_RDWR, 0o644)
+            acquired = lock.acquire()
         except OSError as error:
             raise RunDirectoryError(
                 f"cannot write to {self.path} ({error.strerror}); give another directory with --out"
             ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(handle)
-            raise RunDirectoryError(f"{self.path} is in use by another mlffd; wait for it, or stop it") from None
-        return handle
+        if not acquired:
+            raise RunDirectoryError(f"{self.path} is in use by another mlffd; wait for it, or stop it")
+        return lock
 
     def _claim(self, recipe: Recipe) -> None:
         marker = self.path / "run.json"

@@ -3,8 +3,8 @@
 from typing import Any
 
 from mlff_distiller.core.console import Reporter
-from mlff_distiller.core.files import write_json
-from mlff_distiller.data.split import split_by_segment
+from mlff_distiller.data.splits.files import write_split
+from mlff_distiller.data.splits.make import make_split
 from mlff_distiller.data.store import Store
 from mlff_distiller.deployment import TARGETS
 from mlff_distiller.distillation.distill import distill
@@ -51,10 +51,10 @@ def label_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
 
 
 def split_data(context: Context, reporter: Reporter) -> dict[str, Any]:
-    """Choose the trajectory segments that are held out."""
-    infos = Store.open(context.directory.labels).infos()
-    split = split_by_segment([info["segment"] for info in infos], context.recipe.split, context.recipe.seed)
-    write_json(context.directory.split_file, split.to_json())
+    """Choose what is held out."""
+    store, plan, seed = Store.open(context.directory.labels), context.recipe.split, context.recipe.seed
+    split = make_split(store, plan, seed=seed)
+    write_split(context.directory.split_file, split, data_digest=store.digest, plan=plan, seed=seed)
     return {name: len(rows) for name, rows in vars(split).items()}
 
 
@@ -85,7 +85,7 @@ def export_student(context: Context, reporter: Reporter) -> dict[str, Any]:
         "stage_digest": context.digest,
         **checkpoint.read_header(best)["training"],
     }
-    structures = LabeledData.open(directory).part("test").structures[:64]
+    structures = LabeledData.open(directory).part("test").structures()[:64]
     parity = TARGETS.get("ase")().write(
         checkpoint.load(best), directory.student_file(name), structures, training=training
     )
@@ -102,7 +102,7 @@ def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
     advance = reporter.start(f"dynamics {name}", plan.nve.n_steps)
     drift, trace = plan.nve.measure(student, starts, names=names, seed=seed, advance=advance)
     write_arrays(folder / "nve.npz", trace)
-    trained = [s.info["seed"] for s in data.part("train").structures if len(s) > 1]
+    trained = [s.info["seed"] for s in data.part("train").structures() if len(s) > 1]
     measured = [*errors, *drift, measure_coverage(trained, data.held_out().systems)]
     write_measurements(folder / "measurements.json", measured)
     return {m.name: m.value for m in measured if m.value == m.value}

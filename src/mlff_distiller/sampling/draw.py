@@ -16,7 +16,6 @@ from mlff_distiller.data.writer import StoreWriter
 from mlff_distiller.sampling.molecular_dynamics import MDPlan
 from mlff_distiller.sampling.rattle import RattlePlan
 from mlff_distiller.sampling.sampler import MAX_FRAMES, SAMPLERS, SamplerPlan, SamplingTask, near_seed
-from mlff_distiller.scale.claim import claim_directory
 from mlff_distiller.scale.pool import OneBar, Pool
 from mlff_distiller.teachers.plan import TeacherPlan
 
@@ -89,8 +88,8 @@ def draw(
     Returns
     -------
     Store
-        ``info`` of each structure holds "seed", "conformer", "sampler", "segment" and, from MD, "temperature_K" and
-        "walker".
+        ``info`` of each structure holds "seed", "conformer", "sampler", "segment", "stratum" and, from MD,
+        "temperature_K" and "walker".
 
     Raises
     ------
@@ -117,7 +116,6 @@ def draw(
     teacher.check(seeds, ("energy", "forces"))
     inputs = {"seeds": _digest(seeds), "sampling": plan.digest(), "teacher": str(teacher.identity), "seed": seed}
     with StoreWriter(path, header={"content": "structures without labels", **inputs}) as writer:
-        claim_directory(path, inputs, is_new=not writer.done_ids)
         if not writer.is_sealed:
             _fill(writer, seeds, plan.tasks(seeds), (teacher_plan, seed), pool=pool, reporter=reporter)
         return writer.seal()
@@ -134,7 +132,7 @@ def _fill(
 ) -> None:
     done = {number // MAX_FRAMES for number in writer.done_ids}
     if _SEEDS not in done:
-        writer.append(_ids(_SEEDS, len(seeds)), [s.tagged(sampler="seed", segment=near_seed(s)) for s in seeds])
+        writer.append(_ids(_SEEDS, len(seeds)), [s.tagged(sampler="seed", **near_seed(s)) for s in seeds])
     left = [number for number in range(len(tasks)) if number + 1 not in done]
     total = sum(task.n_steps for task in tasks)
     advance = reporter.start("sampling", total, done=total - sum(tasks[number].n_steps for number in left))

@@ -132,7 +132,12 @@ class Walker:
     @property
     def title(self) -> str:
         """Seed, sampler, temperature and walker."""
-        return f"{self.start.info['seed']}/{self.name}/{self.temperature_K:g}K/w{self.walker}"
+        return f"{self.stratum}/w{self.walker}"
+
+    @property
+    def stratum(self) -> str:
+        """Seed, sampler and temperature: what all its walkers sample."""
+        return f"{self.start.info['seed']}/{self.name}/{self.temperature_K:g}K"
 
     @property
     def n_steps(self) -> int:
@@ -162,7 +167,7 @@ class Walker:
         if segment is None:
             return []
         origin = {"sampler": self.name, "temperature_K": self.temperature_K, "walker": self.walker}
-        return [structure.tagged(**origin, segment=f"{self.title}/s{segment:02d}")]
+        return [structure.tagged(**origin, segment=f"{self.title}/s{segment:02d}", stratum=self.stratum)]
 
     def _run(self, teacher: TeacherPlan, seed: int) -> Iterator[tuple[int, Structure]]:
         from mlff_distiller.dynamics.failures import DEFAULT_LIMITS, DynamicsFailure, count_fragments, geometry_fault

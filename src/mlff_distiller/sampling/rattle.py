@@ -68,7 +68,7 @@ class Rattle:
         """Return the structures; see :class:`SamplingTask`."""
         origin = self.start.info
         rng = generator(seed, "sampling", self.name, origin["seed"], origin["conformer"])
-        copies = [self._copy(rng).tagged(sampler=self.name, segment=near_seed(self.start)) for _ in range(self.n_steps)]
+        copies = [self._copy(rng).tagged(sampler=self.name, **near_seed(self.start)) for _ in range(self.n_steps)]
         reporter.start(f"{self.name} {origin['seed']}", self.n_steps)(self.n_steps)
         return copies
 

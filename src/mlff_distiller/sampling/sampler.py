@@ -57,12 +57,12 @@ class SamplerPlan(Plan):
         """
 
 
-def near_seed(structure: Structure) -> str:
-    """Return the segment of a seed and its near copies: they stay together when the data are split.
+def near_seed(structure: Structure) -> dict[str, str]:
+    """Return the segment and the stratum of a seed and its near copies: they stay together when the data are split.
 
     Examples
     --------
     >>> near_seed(Structure([1], [[0, 0, 0]], info={"seed": "H", "conformer": 0}))
-    'H/rattle'
+    {'segment': 'H/rattle', 'stratum': 'H'}
     """
-    return f"{structure.info['seed']}/rattle"
+    return {"segment": f"{structure.info['seed']}/rattle", "stratum": structure.info["seed"]}

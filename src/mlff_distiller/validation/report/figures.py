@@ -8,10 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.atoms.elements import SYMBOLS
-from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.checks.force_errors import Parity
-from mlff_distiller.validation.report.content import StudentReport
-from mlff_distiller.validation.report.plotting import (
+from mlff_distiller.core.html.plotting import (
     COLORS,
     DENSITY,
     FAINT,
@@ -25,9 +22,13 @@ from mlff_distiller.validation.report.plotting import (
     layout,
     log_axis,
     rounded,
+    steps,
     thinned,
     translucent,
 )
+from mlff_distiller.core.measurement import Measurement
+from mlff_distiller.validation.checks.force_errors import Parity
+from mlff_distiller.validation.report.content import StudentReport
 
 Traces = list[dict[str, Any]]
 _MOST_POINTS = 4000
@@ -66,18 +67,9 @@ def distributions(dataset: Mapping[str, Any]) -> Figure | None:
 
 
 def _steps(histogram: Mapping[str, Any], split: str, color: str, panel: int) -> dict[str, Any]:
-    edges, counts = histogram["edges"], np.array(histogram["counts"][split])
-    return {
-        "type": "scatter",
-        "mode": "lines",
-        "x": rounded([edges[0], *edges]),
-        "y": rounded([0.0, *(100 * counts / max(counts.sum(), 1)), 0.0]),
-        "line": {"shape": "hv", "width": 1.6, "color": color},
-        "name": escape(split),
-        "legendgroup": escape(split),
-        "showlegend": panel == 1,
-        **axes_of(panel),
-    }
+    counts = np.array(histogram["counts"][split])
+    name = {"name": escape(split), "legendgroup": escape(split), "showlegend": panel == 1}
+    return steps(histogram["edges"], 100 * counts / max(counts.sum(), 1), color, panel, **name)
 
 
 def learning_curves(students: Mapping[str, StudentReport]) -> Figure | None:

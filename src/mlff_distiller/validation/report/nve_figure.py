@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_distiller.validation.checks.nve_drift import NVERecord, slopes
-from mlff_distiller.validation.report.plotting import (
+from mlff_distiller.core.html.plotting import (
     COLORS,
     INK,
     Figure,
@@ -24,6 +23,7 @@ from mlff_distiller.validation.report.plotting import (
     thinned,
     translucent,
 )
+from mlff_distiller.validation.checks.nve_drift import NVERecord, slopes
 from mlff_distiller.validation.statistics import mean_interval
 
 Traces = list[dict[str, Any]]

@@ -1,17 +1,14 @@
 """The report page: one HTML file that needs no network, drawn from plain numbers."""
 
-import json
 from collections.abc import Callable
 from html import escape
-from importlib.resources import files
-from itertools import count
 from pathlib import Path
-from string import Template
 
 from mlff_distiller.core.files import write_text
+from mlff_distiller.core.html.markup import Numbered, definitions, note
+from mlff_distiller.core.html.page import Section, page
 from mlff_distiller.validation.report import figures, nve_figure, prose, tables
 from mlff_distiller.validation.report.content import ReportData, StudentReport
-from mlff_distiller.validation.report.plotting import Figure
 
 _SECTIONS = (
     ("verdict", "Verdict"),
@@ -24,40 +21,6 @@ _SECTIONS = (
     ("speed", "Speed"),
     ("trust", "Should I trust it?"),
     ("provenance", "Provenance"),
-)
-
-# The policy forbids every request: the page is the same with and without a network.
-_PAGE = Template(
-    """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data: blob:; font-src data:">
-<title>$title</title>
-<style>
-$style
-</style>
-</head>
-<body>
-<header>
-<p class="kicker">MLFF Distiller report$made</p>
-<h1>$name</h1>
-<p class="lead">$headline</p>
-<nav aria-label="Contents">$contents</nav>
-</header>
-<main>
-$sections
-</main>
-<footer>$footer</footer>
-<noscript><p class="note">The figures are drawn by a script inside this file; allow scripts to see them.</p></noscript>
-<script>$plotly</script>
-<script>
-$script
-</script>
-</body>
-</html>
-"""  # noqa: E501 - one attribute
 )
 
 
@@ -89,33 +52,16 @@ def write_report(path: Path, data: ReportData) -> None:
 
 def render(data: ReportData) -> str:
     """Return the report as HTML."""
-    from plotly.offline import get_plotlyjs
-
-    folder = files("mlff_distiller.validation.report")
-    contents = "".join(
-        f'<a href="#{key}">{number}&nbsp;{title}</a>' for number, (key, title) in enumerate(_SECTIONS, 1)
-    )
-    return _PAGE.substitute(
-        title=f"{escape(data.name)}: mlffd report",
-        style=folder.joinpath("style.css").read_text(encoding="utf-8"),
-        made=f" · {_made(data)}" if _made(data) else "",
-        name=escape(data.name),
+    made = escape(str(data.provenance.get("created", ""))).replace("T", " ").replace("Z", " UTC")
+    write = _Page(data)
+    return page(
+        data.name,
+        [Section(key, title, getattr(write, key)()) for key, title in _SECTIONS],
+        title=f"{data.name}: mlffd report",
+        kicker=f"MLFF Distiller report{f' · {made}' if made else ''}",
         headline=prose.headline(data),
-        contents=contents,
-        sections=_Page(data).sections(),
-        footer=_footer(data),
-        plotly=get_plotlyjs(),
-        script=folder.joinpath("draw.js").read_text(encoding="utf-8"),
+        version=str(data.provenance.get("versions", {}).get("mlff-distiller", "")),
     )
-
-
-def _made(data: ReportData) -> str:
-    return escape(str(data.provenance.get("created", ""))).replace("T", " ").replace("Z", " UTC")
-
-
-def _footer(data: ReportData) -> str:
-    version = escape(str(data.provenance.get("versions", {}).get("mlff-distiller", "")))
-    return f"Written by mlff-distiller {version}. This file is complete: it loads nothing from anywhere."
 
 
 class _Page:
@@ -123,14 +69,8 @@ class _Page:
 
     def __init__(self, data: ReportData) -> None:
         self.data = data
-        self._figure_numbers, self._table_numbers = count(1), count(1)
-
-    def sections(self) -> str:
-        write: dict[str, Callable[[], str]] = {key: getattr(self, key) for key, _ in _SECTIONS}
-        return "\n".join(
-            f'<section id="{key}"><h2><span class="number">{number}</span>{title}</h2>\n{write[key]()}</section>'
-            for number, (key, title) in enumerate(_SECTIONS, 1)
-        )
+        numbered = Numbered()
+        self._figure, self._table = numbered.figure, numbered.table
 
     def verdict(self) -> str:
         caption = (
@@ -142,7 +82,7 @@ class _Page:
     def asked(self) -> str:
         yaml = escape(self.data.recipe_yaml)
         return (
-            f"{tables.definitions(self.data.recipe)}"
+            f"{definitions(self.data.recipe)}"
             f"<details><summary>The recipe with all defaults</summary><pre><code>{yaml}</code></pre></details>"
         )
 
@@ -161,10 +101,10 @@ class _Page:
         return "".join(parts)
 
     def learning(self) -> str:
-        return self._figure(figures.learning_curves(self.data.students)) or _missing("There is no training log.")
+        return self._figure(figures.learning_curves(self.data.students)) or note("There is no training log.")
 
     def accuracy(self) -> str:
-        return self._each(self._accuracy) or _missing("No student was compared with held-out frames.")
+        return self._each(self._accuracy) or note("No student was compared with held-out frames.")
 
     def _accuracy(self, name: str, student: StudentReport) -> str:
         if student.parity is None:
@@ -174,7 +114,7 @@ class _Page:
         return parts + (self._table(f"Errors of {escape(name)}.", caption, listed) if listed else "")
 
     def dynamics(self) -> str:
-        return self._each(self._dynamics) or _missing("No student was run in dynamics.")
+        return self._each(self._dynamics) or note("No student was run in dynamics.")
 
     def _dynamics(self, name: str, student: StudentReport) -> str:
         if student.nve is None:
@@ -198,33 +138,13 @@ class _Page:
 
     def speed(self) -> str:
         drawn = self._figure(figures.timing(self.data.students, self.data.teacher))
-        return drawn or _missing("Nothing was timed.")
+        return drawn or note("Nothing was timed.")
 
     def trust(self) -> str:
         return self._each(prose.trust) + prose.domain(self.data)
 
     def provenance(self) -> str:
-        return tables.definitions(self.data.provenance) if self.data.provenance else _missing("Nothing was recorded.")
+        return definitions(self.data.provenance) if self.data.provenance else note("Nothing was recorded.")
 
     def _each(self, write: Callable[[str, StudentReport], str]) -> str:
         return "".join(write(name, student) for name, student in self.data.students.items())
-
-    def _figure(self, figure: Figure | None) -> str:
-        if figure is None:
-            return ""
-        number = next(self._figure_numbers)
-        content = json.dumps({"data": figure.traces, "layout": figure.layout}, allow_nan=False).replace("<", "\\u003c")
-        return (
-            f'<figure><div class="scroll"><div class="plot" id="figure-{number}" style="height:{figure.height}px" '
-            f'role="img" aria-label="Figure {number}: {figure.title}"></div></div>'
-            f'<script type="application/json" data-figure="figure-{number}">{content}</script>'
-            f"<figcaption><b>Figure {number}. {figure.title}</b> {figure.caption}</figcaption></figure>"
-        )
-
-    def _table(self, title: str, caption: str, html: str) -> str:
-        number = next(self._table_numbers)
-        return f'<div class="table"><p class="caption"><b>Table {number}. {title}</b> {caption}</p>{html}</div>'
-
-
-def _missing(text: str) -> str:
-    return f'<p class="note">{text}</p>'

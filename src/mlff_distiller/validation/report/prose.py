@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from mlff_distiller.validation.report import tables, words
+from mlff_distiller.core.html import words
+from mlff_distiller.validation.report import check_words, tables
 from mlff_distiller.validation.report.content import ReportData, StudentReport
 from mlff_distiller.validation.verdict import CheckOutcome
 
@@ -48,8 +49,8 @@ def _reasons(student: StudentReport) -> list[str]:
 
 
 def _reason(check: CheckOutcome, student: StudentReport) -> str:
-    name = words.title(check.name)
-    value = words.quantity(*words.displayed(check.value, check.unit), words.digits_for(check.name))
+    name = check_words.title(check.name)
+    value = words.quantity(*check_words.displayed(check.value, check.unit), check_words.digits_for(check.name))
     limit = tables.limit(check, check.limit)
     if check.outcome == "FAIL":
         beyond = "; the screening limit is missed too" if check.screening_outcome == "FAIL" else ""
@@ -64,7 +65,7 @@ def _reason(check: CheckOutcome, student: StudentReport) -> str:
         return f"The runs were {value} long, too short for the limit {limit}; run longer to settle it."
     if check.ci95 is None:
         return f"{name} is {value}, but one sample gives no interval; {remedy} would settle it."
-    shown = words.interval(tables.shown_interval(check), words.digits_for(check.name))
+    shown = words.interval(tables.shown_interval(check), check_words.digits_for(check.name))
     return f"{name} is {value}, but its interval ({shown}) lies on both sides of {limit}; {remedy} would settle it."
 
 

@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from mlff_distiller.core.html import words
+from mlff_distiller.core.html.markup import table
 from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.report import words
+from mlff_distiller.validation.report import check_words
 from mlff_distiller.validation.report.content import StudentReport
 from mlff_distiller.validation.verdict import CheckOutcome
 
@@ -21,27 +23,6 @@ _KEY_NUMBERS = {
     "nve_drift_percent": "NVE drift",
     "step_time": "Time per step",
 }
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: Sequence[int] = (), kind: str = "") -> str:
-    """Return a table from cells that are HTML already.
-
-    Examples
-    --------
-    >>> table(["System", "Atoms"], [["water", "3"]], numeric=[1]).count("<td")
-    2
-    """
-
-    def cells(tag: str, row: Sequence[str]) -> str:
-        return "".join(
-            f"<{tag}{' class=num' if column in numeric else ''}>{cell}</{tag}>" for column, cell in enumerate(row)
-        )
-
-    body = "".join(f"<tr>{cells('td', row)}</tr>" for row in rows)
-    return (
-        f'<div class="scroll"><table class="{escape(kind)}"><thead><tr>{cells("th", head)}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
-    )
 
 
 def badge(verdict: str) -> str:
@@ -75,7 +56,7 @@ def _student(name: str, student: StudentReport) -> str:
 
 def _key_head(name: str, students: Mapping[str, StudentReport]) -> str:
     check = next(found for student in students.values() if (found := student.check(name)))
-    unit = "% of kin. energy" if name == "nve_drift_percent" else words.unit(words.displayed(0.0, check.unit)[1])
+    unit = "% of kin. energy" if name == "nve_drift_percent" else words.unit(check_words.displayed(0.0, check.unit)[1])
     below = f"<small>{limit(check, check.limit)}</small>" if check.limit is not None else ""
     return f"{_KEY_NUMBERS[name]}<small>{unit}</small>{below}"
 
@@ -84,14 +65,14 @@ def _key_number(student: StudentReport, name: str) -> str:
     check = student.check(name)
     if check is None:
         return words.NONE
-    digits = words.digits_for(name)
+    digits = check_words.digits_for(name)
     below = words.interval(shown_interval(check), digits - 1) if check.ci95 else ""
     speedup = student.check("speedup") if name == "step_time" else None
     if speedup is not None:
         ratio, word = words.ratio(speedup.value)
         below = f"{ratio}{words.TIMES} {word}"
     sign = f' <span class="outcome {check.outcome.lower()}">{_MARKS[check.outcome]}</span>'
-    value, _ = words.displayed(check.value, check.unit)
+    value, _ = check_words.displayed(check.value, check.unit)
     return f"{words.number(value, digits)}{sign if _MARKS[check.outcome] else ''}<small>{below}</small>"
 
 
@@ -99,13 +80,13 @@ def shown_interval(check: CheckOutcome) -> tuple[float, float] | None:
     """Return the interval of a check on the scale that the report uses."""
     if check.ci95 is None:
         return None
-    low, high = (words.displayed(end, check.unit)[0] for end in check.ci95)
+    low, high = (check_words.displayed(end, check.unit)[0] for end in check.ci95)
     return low, high
 
 
 def limit(check: CheckOutcome, value: float | None) -> str:
     """Return a limit of a check on the scale that the report uses."""
-    return words.bound(None if value is None else words.displayed(value, check.unit)[0], check.symbol)
+    return words.bound(None if value is None else check_words.displayed(value, check.unit)[0], check.symbol)
 
 
 def checks(student: StudentReport) -> str:
@@ -116,11 +97,11 @@ def checks(student: StudentReport) -> str:
 
 
 def _check(check: CheckOutcome, measured: Measurement | None) -> list[str]:
-    digits = words.digits_for(check.name)
-    name = words.title(check.name)
+    digits = check_words.digits_for(check.name)
+    name = check_words.title(check.name)
     return [
         name if check.required else f'<span class="optional">{name}</span>',
-        words.quantity(*words.displayed(check.value, check.unit), digits),
+        words.quantity(*check_words.displayed(check.value, check.unit), digits),
         words.interval(shown_interval(check), digits),
         f"{measured.n_samples:,}" if measured else words.NONE,
         limit(check, check.limit),
@@ -218,13 +199,3 @@ def refusals(counts: Mapping[str, int]) -> str:
     """Return why structures were refused and how often, empty where none were."""
     rows = [[escape(reason), f"{count:,}"] for reason, count in counts.items() if count]
     return table(["Refused because", "Structures"], rows, numeric=[1]) if rows else ""
-
-
-def definitions(value: Mapping[str, Any]) -> str:
-    """Return plain data as a list of terms; nested mappings become one line each."""
-    items = []
-    for key, inner in value.items():
-        lines = inner if isinstance(inner, list) and any(isinstance(x, dict) for x in inner) else [inner]
-        text = "<br>".join(words.plain(line) for line in lines) or words.NONE
-        items.append(f"<dt>{words.key(str(key))}</dt><dd>{text}</dd>")
-    return f"<dl>{''.join(items)}</dl>"

@@ -1,0 +1,25 @@
+"""Source: what stores, columns in memory and data sets have in common."""
+
+from collections.abc import Collection
+from typing import Protocol
+
+from mlff_distiller.data.columns import Columns
+from mlff_distiller.data.order import Rows
+
+
+class Source(Protocol):
+    """Labeled structures that are read by row."""
+
+    def __len__(self) -> int:
+        """Return the number of structures S."""
+
+    @property
+    def sizes(self) -> Rows:
+        """Number of atoms of each structure (S,)."""
+
+    @property
+    def properties(self) -> Collection[str]:
+        """Properties that structures may be labeled with."""
+
+    def take(self, rows: Rows, *, only: Collection[str] | None = None) -> Columns:
+        """Return the structures of rows, in their order; of some arrays only, if said."""

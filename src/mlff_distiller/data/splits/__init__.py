@@ -1,0 +1,1 @@
+"""Splits: training, validation and test sets that share nothing, and their files."""

@@ -1,0 +1,70 @@
+"""Embedding: what a student sees in a structure, as a vector; near for structures that it takes as alike."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mlff_distiller.atoms.elements import names
+from mlff_distiller.atoms.graph import Graph
+from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import UnsupportedStructureError
+from mlff_distiller.students.student import Student
+
+
+def embedding(student: Student, structures: Sequence[Structure], *, batch_size: int = 32) -> NDArray[np.float32]:
+    """Return the mean over atoms of the scalar features that enter the readout (S, C).
+
+    Invariant under rotation, translation and permutation, and size-intensive, as the features are.
+
+    Parameters
+    ----------
+    student : Student
+        Trained on structures of these elements; its network ends in a part called ``readout``.
+    structures : sequence of Structure
+        S structures.
+    batch_size : int
+        Structures that are evaluated at a time.
+
+    Raises
+    ------
+    UnsupportedStructureError
+        If a structure holds an element that the student does not cover.
+
+    Examples
+    --------
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
+    >>> student = Student(PaiNNPlan(preset="ultra-tiny"), {1: 0.0})
+    >>> embedding(student, [Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])]).shape[0]
+    1
+    """
+    unknown = {int(z) for s in structures for z in np.unique(s.numbers)} - set(student.elements)
+    if unknown:
+        raise UnsupportedStructureError(f"the student does not cover {names(unknown)}; use another descriptor")
+    seen: list[torch.Tensor] = []
+
+    def note(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
+        seen.append(inputs[0])
+
+    handle = student.network.readout.register_forward_pre_hook(note)
+    try:
+        with torch.no_grad():
+            parts = [
+                _means(student, structures[k : k + batch_size], seen) for k in range(0, len(structures), batch_size)
+            ]
+    finally:
+        handle.remove()
+    return np.concatenate(parts)
+
+
+def _means(student: Student, structures: Sequence[Structure], seen: list[torch.Tensor]) -> NDArray[np.float32]:
+    graph = Graph.from_structures(structures, student.cutoff, dtype=student.dtype, device=student.device)
+    seen.clear()
+    student(graph)
+    sums = torch.zeros(graph.n_systems, seen[0].shape[1], dtype=torch.float64, device=student.device)
+    sums.index_add_(0, graph.system, seen[0].double())
+    counts = torch.bincount(graph.system, minlength=graph.n_systems).unsqueeze(1)
+    means: NDArray[np.float32] = (sums / counts).float().cpu().numpy()
+    return means
