@@ -7,7 +7,7 @@ RUN := runs/ethanol
 export OMP_NUM_THREADS := 1
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all coverage lint format docs bench wheel constraints clean
+.PHONY: demo test test-all coverage lint format docs bench bench-data wheel constraints clean
 
 demo: $(VENV)/package
 	$(BIN)/mlffd run examples/ethanol.yaml --out $(RUN)
@@ -38,6 +38,10 @@ docs: $(VENV)/docs
 
 bench: $(VENV)/package
 	$(BIN)/python benchmarks/inference.py
+
+# The data store beside other formats; three minutes.
+bench-data: $(VENV)/dev
+	$(BIN)/python benchmarks/data.py
 
 wheel: $(VENV)/dev
 	rm -rf dist

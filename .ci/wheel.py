@@ -14,7 +14,7 @@ for name in names:
 assert "site-packages" in mlff_distiller.__file__, "not the installed wheel"
 assert len(names) > 60, f"only {len(names)} modules: a package is missing from the wheel"
 assert resources.files("mlff_distiller").joinpath("py.typed").is_file()
-assert resources.files("mlff_distiller.validation.report").joinpath("style.css").is_file()
+assert resources.files("mlff_distiller.core.html").joinpath("style.css").is_file()
 command = Path(sys.executable).with_name("mlffd")
 assert subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout.startswith("mlffd")
 print(f"wheel: {len(names)} modules imported")

@@ -17,10 +17,9 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Silent
 from mlff_distiller.core.errors import DistillerError
 from mlff_distiller.data.columns import pack
-from mlff_distiller.data.pictures import write_page
 from mlff_distiller.data.pictures.numbers import Numbers
 from mlff_distiller.data.pictures.outliers import accused_atoms, choose
-from mlff_distiller.data.pictures.page import render
+from mlff_distiller.data.pictures.page import render, write_page
 from mlff_distiller.data.pictures.sample import Sample
 from mlff_distiller.data.sanity.check import check
 from mlff_distiller.data.splits.files import split_file, write_split
@@ -28,7 +27,7 @@ from mlff_distiller.data.splits.split import Split
 from mlff_distiller.data.statistics import Statistics
 from mlff_distiller.data.store import Store
 from mlff_distiller.data.writer import StoreWriter
-from mlff_distiller.potentials.analytic import LennardJones
+from mlff_distiller.potentials.analytic import lennard_jones
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 EVIL = "<script>alert('x')</script>&\""
@@ -78,13 +77,18 @@ def mixed(n: int = 20) -> tuple[list[Structure], list[Labels]]:
     """Return molecules and crystals with labels of a pair potential; the last two have faults."""
     rng = np.random.default_rng(0)
     starts = [from_ase(ase.build.molecule("CH3CH2OH")), from_ase(ase.build.bulk("Si", cubic=True))]
-    structures = [s.moved(s.positions + rng.normal(0, 0.05, s.positions.shape)) for s in starts for _ in range(n)]
-    squeezed = structures[0].positions.copy()
+    molecules, crystals = (
+        [s.moved(s.positions + rng.normal(0, 0.05, s.positions.shape)) for _ in range(n)] for s in starts
+    )
+    squeezed = molecules[0].positions.copy()
     squeezed[3] = squeezed[2] + [0.3, 0, 0]
-    structures += [structures[0].moved(squeezed), structures[1]]
-    found = LennardJones(epsilon=0.01, sigma=2.0, cutoff=5.0).predict(structures, ("energy", "forces", "stress"))
-    found[-1] = Labels(energy=found[-1].energy + 900, forces=found[-1].forces)
-    return structures, found
+    faulty = [molecules[0].moved(squeezed), molecules[1]]
+    potential = lennard_jones(epsilon=0.01, sigma=2.0, cutoff=5.0)
+    labels = potential.predict(molecules, ("energy", "forces"))
+    labels += potential.predict(crystals, ("energy", "forces", "stress"))
+    labels += potential.predict(faulty, ("energy", "forces"))
+    labels[-1] = Labels(energy=labels[-1].energy + 1e5, forces=labels[-1].forces)
+    return [*molecules, *crystals, *faulty], labels
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +200,7 @@ def test_the_worst_structures_are_found_and_linked(page, store) -> None:
     sanity = check(store)
     found = choose(Numbers.of(store, Statistics.of(store)), Sample.of(store), sanity)
     by_row = {outlier.row: outlier for outlier in found}
-    assert {"atoms_too_close", "force_outlier", "largest_force"} <= set(by_row[40].kinds)
+    assert {"atoms_too_close", "largest_force"} <= set(by_row[40].kinds)
     assert "energy_outlier" in by_row[41].kinds
     assert found[-1].title == "typical"
     options = [a for tag, a in page.tags if tag == "option"]
@@ -323,21 +327,24 @@ def test_a_browser_draws_and_changes_every_figure_without_an_error(tmp_path: Pat
       }
       document.querySelector("a[data-choice]").click();
       document.body.dataset.shown = document.querySelectorAll("[data-chosen]:not([hidden])").length;
+      document.body.dataset.requests = performance.getEntriesByType("resource").length;
     }, 3000); });</script></body>"""
+    refused = """<head><script>document.addEventListener("securitypolicyviolation", function (event) {
+      console.error("refused " + event.blockedURI); });</script>"""
     path = tmp_path / "page.html"
-    path.write_text(html.replace("</body>", clicks), encoding="utf-8")
+    path.write_text(html.replace("</body>", clicks).replace("<head>", refused, 1), encoding="utf-8")
     flags = "--headless --no-sandbox --disable-quic --no-first-run --disable-background-networking --disable-sync"
     flags += " --disable-component-update --use-angle=swiftshader --enable-unsafe-swiftshader --window-size=1200,900"
     flags += " --virtual-time-budget=20000 --enable-logging=stderr --dump-dom"
-    log = tmp_path / "requests.json"
-    command = [CHROMIUM, *flags.split(), f"--log-net-log={log}", f"--user-data-dir={tmp_path / 'profile'}"]
+    command = [CHROMIUM, *flags.split(), f"--user-data-dir={tmp_path / 'profile'}"]
     done = subprocess.run([*command, path.as_uri()], capture_output=True, text=True, timeout=300, check=True)
     body = re.search(r"<body[^>]*>", done.stdout)[0]
     assert f'data-figures="{len(page.figures)}"' in body
     assert 'data-errors="0"' in body
     assert 'data-shown="1"' in body
-    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "GPU stall" not in line]
+    assert 'data-requests="0"' in body
+    # That reading pixels back is slow, is a hint for plotly's authors and no error.
+    console = [line for line in done.stderr.splitlines() if "CONSOLE" in line and "readback" not in line]
     assert not console, console
     assert "<canvas" in done.stdout
     assert "WebGL is not supported" not in re.sub(r"<script.*?</script>", "", done.stdout, flags=re.DOTALL)
-    assert not re.findall(r'"url":"https?://[^"]*', log.read_text(encoding="utf-8", errors="replace"))

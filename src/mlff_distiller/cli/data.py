@@ -45,11 +45,12 @@ def info(
     store = Store.open(path, partial=True)
     with progress_bars() as bars:
         sanity = None if quick else check(store, reporter=bars)
+        if html is not None:
+            from mlff_distiller.data.pictures.page import write_page
+
+            write_page(store, html, sanity=sanity, reporter=bars)
     print_tables(info_tables(store, sanity))
     if html is not None:
-        from mlff_distiller.data.pictures.page import write_page
-
-        write_page(store, html, sanity=sanity)
         CONSOLE.print(f"Pictures: {html.resolve()}", markup=False)
 
 
