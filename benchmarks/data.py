@@ -98,8 +98,8 @@ def epoch(peer: Peer) -> float:
 def loader(peer: Peer) -> Any:
     import torch
 
-    from mlff_distiller.data.dataset import MolecularDataset
-    from mlff_distiller.data.loader import GraphLoader
+    from mlff_distiller.data.loading.dataset import MolecularDataset
+    from mlff_distiller.data.loading.loader import GraphLoader
 
     torch.set_num_threads(1)
     peer.open()
@@ -110,7 +110,7 @@ def training_step(peer: Peer) -> float:
     """Return the median time of a step on batches that are ready, of an ultra-tiny student."""
     from itertools import islice
 
-    from mlff_distiller.data.dataset import MolecularDataset
+    from mlff_distiller.data.loading.dataset import MolecularDataset
     from mlff_distiller.distillation.distill import new_student
     from mlff_distiller.distillation.plan import TrainingPlan
     from mlff_distiller.distillation.trainer import Trainer

@@ -14,10 +14,10 @@ import h5py
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from mlff_distiller.data.batch import READ
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.store import Store
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.loading.batch import READ
+from mlff_distiller.data.storage.store import Store
+from mlff_distiller.data.storage.writer import StoreWriter
 
 
 class Peer:

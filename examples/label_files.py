@@ -10,7 +10,7 @@ from pathlib import Path
 from mlff_distiller.atoms.conversion import read_structures
 from mlff_distiller.core.console import progress_bars
 from mlff_distiller.data.statistics import summary
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.label import LabelingPlan, label
 from mlff_distiller.scale.local import LocalPool
 from mlff_distiller.teachers.xtb import XTBPlan

@@ -16,7 +16,7 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from mlff_distiller.data.importers.plan import ImportPlan
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.potentials.analytic import morse
 
 ENVIRONMENT = os.environ | {"COLUMNS": "110", "OMP_NUM_THREADS": "1"}

@@ -14,9 +14,9 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data import statistics
 from mlff_distiller.data.columns import pack
-from mlff_distiller.data.dataset import MolecularDataset
+from mlff_distiller.data.loading.dataset import MolecularDataset
 from mlff_distiller.data.statistics import Statistics, count_edges, mean_neighbors, neighbor_histogram, summary
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.writer import StoreWriter
 
 TRUE = {1: -13.6, 6: -1030.0, 8: -2040.0}
 
@@ -188,6 +188,6 @@ def test_masked_labels_do_not_count(many):
 
 
 def test_statistics_and_transforms_do_not_load_torch():
-    modules = ", ".join(f"mlff_distiller.data.{name}" for name in ("statistics", "transforms", "batching", "source"))
+    modules = ", ".join(f"mlff_distiller.data.{name}" for name in ("statistics", "loading.transforms", "batching", "source"))
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

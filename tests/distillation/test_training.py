@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import CheckpointError, TrainingError
-from mlff_distiller.data.dataset import MolecularDataset
-from mlff_distiller.data.loader import GraphLoader
+from mlff_distiller.data.loading.dataset import MolecularDataset
+from mlff_distiller.data.loading.loader import GraphLoader
 from mlff_distiller.distillation.distill import distill, new_student
 from mlff_distiller.distillation.evaluation import evaluate
 from mlff_distiller.distillation.losses import Loss

@@ -16,7 +16,7 @@ import pytest
 from safetensors.torch import load_file
 
 from mlff_distiller import StudentCalculator
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 RECIPE = {
     "name": "water",

@@ -12,10 +12,10 @@ import h5py
 import numpy as np
 import pytest
 
-from mlff_distiller.data.integrity import verify
 from mlff_distiller.data.splits.files import read_split, split_file
-from mlff_distiller.data.store import Store
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.integrity import verify
+from mlff_distiller.data.storage.store import Store
+from mlff_distiller.data.storage.writer import StoreWriter
 
 HERE = Path(__file__).parent
 STORE = HERE / "data-v1"

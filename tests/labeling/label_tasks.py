@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {here!r})
 from mlff_distiller.core.console import Silent
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.labeling.label import LabelingPlan, label
 from mlff_distiller.scale.local import LocalPool
 from mlff_distiller.teachers.ase_factory import ASEFactoryPlan

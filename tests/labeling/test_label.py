@@ -18,8 +18,8 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Advance, Silent
 from mlff_distiller.core.errors import DataError, PropertyError, UnsupportedStructureError
 from mlff_distiller.core.randomness import generator
-from mlff_distiller.data.store import Store
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.store import Store
+from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan
 from mlff_distiller.labeling.label import Chunk, LabelingPlan, LabelingResult, label, label_chunk
 from mlff_distiller.labeling.refused import REFUSED

@@ -8,7 +8,7 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.splits.files import write_split
 from mlff_distiller.data.splits.split import Split
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.recipes.held_out import LabeledData
 from mlff_distiller.recipes.run_directory import RunDirectory
 

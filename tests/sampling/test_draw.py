@@ -9,7 +9,7 @@ import pytest
 
 from mlff_distiller.core.console import Advance, Silent
 from mlff_distiller.core.errors import DataError, UnsupportedStructureError
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.sampling.draw import SamplingPlan, draw
 from mlff_distiller.sampling.molecular_dynamics import MDPlan
 from mlff_distiller.sampling.rattle import RattlePlan

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import UnsupportedStructureError
 from mlff_distiller.data.columns import pack
-from mlff_distiller.data.descriptors import FromStructures, embed
+from mlff_distiller.data.similarity.descriptors import FromStructures, embed
 from mlff_distiller.students.embedding import embedding
 from mlff_distiller.students.painn.plan import PaiNNPlan
 from mlff_distiller.students.student import Student

@@ -8,9 +8,9 @@ import typer
 
 from mlff_distiller.cli.options import with_plan
 from mlff_distiller.core.console import CONSOLE, print_tables, progress_bars
-from mlff_distiller.data.filtering import FilterPlan
+from mlff_distiller.data.curation.filtering import FilterPlan
+from mlff_distiller.data.curation.selection import SelectionPlan
 from mlff_distiller.data.importers.plan import ImportPlan
-from mlff_distiller.data.selection import SelectionPlan
 from mlff_distiller.data.splits.plan import SplitPlan
 
 MANY_STRUCTURES = 200_000
@@ -40,7 +40,7 @@ def info(
     """Say what a data set holds: content, labels, origin, splits, and what looks wrong in it."""
     from mlff_distiller.cli.data_tables import info_tables
     from mlff_distiller.data.sanity.check import check
-    from mlff_distiller.data.store import Store
+    from mlff_distiller.data.storage.store import Store
 
     store = Store.open(path, partial=True)
     with progress_bars() as bars:
@@ -85,7 +85,7 @@ def export(
     """Export a data set to extended XYZ, an ASE database or npz."""
     from mlff_distiller.data.exporters.exporting import export_data
     from mlff_distiller.data.splits.files import read_split, split_file
-    from mlff_distiller.data.store import Store
+    from mlff_distiller.data.storage.store import Store
 
     store = Store.open(path)
     rows = None
@@ -99,7 +99,7 @@ def export(
 def verify(path: StorePath) -> None:
     """Read every byte of a data set and compare it with its checksums; exit code 1 if something is damaged."""
     from mlff_distiller.cli.data_tables import counted
-    from mlff_distiller.data.integrity import verify as verify_store
+    from mlff_distiller.data.storage.integrity import verify as verify_store
 
     with progress_bars() as bars:
         found = verify_store(path, reporter=bars)
@@ -114,7 +114,7 @@ def verify(path: StorePath) -> None:
 @app.command()
 def repair(path: StorePath) -> None:
     """Set damaged shards aside, so that the rest is a data set again; nothing is deleted."""
-    from mlff_distiller.data.integrity import repair as repair_store
+    from mlff_distiller.data.storage.integrity import repair as repair_store
 
     repaired = repair_store(path)
     for problem in repaired.problems:
@@ -131,8 +131,8 @@ def merge(
     compress: Compress = False,
 ) -> None:
     """Write several data sets of one potential into a new one."""
-    from mlff_distiller.data.curation import merge as merge_stores
-    from mlff_distiller.data.store import Store
+    from mlff_distiller.data.curation.copying import merge as merge_stores
+    from mlff_distiller.data.storage.store import Store
 
     with progress_bars() as bars:
         store = merge_stores([Store.open(path) for path in paths], out, compressed=compress, reporter=bars)
@@ -144,9 +144,9 @@ def merge(
 def filter_(path: StorePath, out: NewStore, compress: Compress = False, *, plan: FilterPlan) -> None:
     """Write the structures that satisfy conditions into a new data set."""
     from mlff_distiller.cli.data_tables import filter_table
-    from mlff_distiller.data.curation import subset
-    from mlff_distiller.data.filtering import matching
-    from mlff_distiller.data.store import Store
+    from mlff_distiller.data.curation.copying import subset
+    from mlff_distiller.data.curation.filtering import matching
+    from mlff_distiller.data.storage.store import Store
 
     store = Store.open(path)
     kept = matching(store, plan)
@@ -171,11 +171,11 @@ def select(
 ) -> None:
     """Write the structures that say most into a new data set: farthest points, a share of each stratum, or random."""
     from mlff_distiller.cli.data_tables import selection_table
-    from mlff_distiller.data.curation import subset
-    from mlff_distiller.data.descriptors import embed
-    from mlff_distiller.data.diversity import coverage
-    from mlff_distiller.data.selection import select as select_rows
-    from mlff_distiller.data.store import Store
+    from mlff_distiller.data.curation.copying import subset
+    from mlff_distiller.data.curation.diversity import coverage
+    from mlff_distiller.data.curation.selection import select as select_rows
+    from mlff_distiller.data.similarity.descriptors import embed
+    from mlff_distiller.data.storage.store import Store
 
     store = Store.open(path)
     descriptor = plan.descriptor if student is None else _student_descriptor(student)
@@ -206,7 +206,7 @@ def split(
     from mlff_distiller.data.splits.files import split_file, write_split
     from mlff_distiller.data.splits.leaks import find_leaks
     from mlff_distiller.data.splits.make import make_split
-    from mlff_distiller.data.store import Store
+    from mlff_distiller.data.storage.store import Store
 
     store = Store.open(path)
     file = split_file(path, name)
@@ -221,7 +221,7 @@ def _student_descriptor(path: Path) -> Any:
     """Return the embedding of a student as a descriptor of structures."""
     from functools import partial
 
-    from mlff_distiller.data.descriptors import FromStructures
+    from mlff_distiller.data.similarity.descriptors import FromStructures
     from mlff_distiller.students import checkpoint
     from mlff_distiller.students.embedding import embedding
 

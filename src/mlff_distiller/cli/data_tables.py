@@ -6,16 +6,16 @@ from typing import Any
 from rich.box import SIMPLE
 from rich.table import Table
 
-from mlff_distiller.data.filtering import Kept
+from mlff_distiller.data.curation.filtering import Kept
 from mlff_distiller.data.importers.importing import Imported
-from mlff_distiller.data.integrity import n_pending
 from mlff_distiller.data.sanity.check import SanityReport
 from mlff_distiller.data.schema import MANIFEST
 from mlff_distiller.data.splits.files import read_split, split_file, split_names
 from mlff_distiller.data.splits.leaks import Leaks
 from mlff_distiller.data.splits.split import PARTS, Split
 from mlff_distiller.data.statistics import summary
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.integrity import n_pending
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.potentials.base import Identity
 
 _N_FORMULAS = 10

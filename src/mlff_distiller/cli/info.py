@@ -9,7 +9,7 @@ from mlff_distiller.atoms.elements import names
 from mlff_distiller.cli.data_tables import info_tables
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.schema import MANIFEST, UNSEALED
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.students.checkpoint import read_header
 from mlff_distiller.validation.verdict import read_verdict

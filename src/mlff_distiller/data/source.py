@@ -3,8 +3,12 @@
 from collections.abc import Collection
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.order import Rows
+
+Rows = NDArray[np.int64]
 
 
 class Source(Protocol):

@@ -10,8 +10,8 @@ import torch
 
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.errors import TrainingError
-from mlff_distiller.data.dataset import MolecularDataset
-from mlff_distiller.data.loader import GraphLoader
+from mlff_distiller.data.loading.dataset import MolecularDataset
+from mlff_distiller.data.loading.loader import GraphLoader
 from mlff_distiller.data.statistics import Statistics, System, mean_neighbors
 from mlff_distiller.distillation.plan import TrainingPlan
 from mlff_distiller.distillation.trainer import Outcome, Trainer

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from mlff_distiller.data.loader import GraphLoader
+from mlff_distiller.data.loading.loader import GraphLoader
 from mlff_distiller.distillation.losses import TERMS
 from mlff_distiller.potentials.derivatives import AtomicEnergies, derive
 
@@ -42,7 +42,7 @@ def evaluate(atomic_energies: AtomicEnergies, loader: GraphLoader) -> Errors:
     --------
     >>> import torch
     >>> from mlff_distiller.atoms.structure import Structure
-    >>> from mlff_distiller.data.dataset import MolecularDataset
+    >>> from mlff_distiller.data.loading.dataset import MolecularDataset
     >>> from mlff_distiller.potentials.analytic import morse
     >>> bond = morse(depth=4.5, width=1.9, distance=0.74, cutoff=6.0)
     >>> frames = [Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])]

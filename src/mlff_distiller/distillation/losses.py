@@ -5,7 +5,7 @@ from typing import Final
 
 from torch import Tensor
 
-from mlff_distiller.data.batch import Batch
+from mlff_distiller.data.loading.batch import Batch
 from mlff_distiller.distillation.plan import LossPlan
 from mlff_distiller.potentials.derivatives import Derived
 

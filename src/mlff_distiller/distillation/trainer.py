@@ -15,8 +15,8 @@ import torch
 from mlff_distiller.core.console import Reporter, Silent
 from mlff_distiller.core.errors import TrainingError
 from mlff_distiller.core.files import write_text
-from mlff_distiller.data.batch import Batch
-from mlff_distiller.data.loader import GraphLoader
+from mlff_distiller.data.loading.batch import Batch
+from mlff_distiller.data.loading.loader import GraphLoader
 from mlff_distiller.distillation.evaluation import Errors, evaluate
 from mlff_distiller.distillation.losses import Loss
 from mlff_distiller.distillation.plan import TrainingPlan

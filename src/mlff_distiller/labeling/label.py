@@ -12,8 +12,8 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.errors import DataError, PredictionError
 from mlff_distiller.core.plan import Plan
-from mlff_distiller.data.store import Store
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.store import Store
+from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan, Refusal
 from mlff_distiller.labeling.refused import RefusedList
 from mlff_distiller.potentials.base import Potential

@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from mlff_distiller.atoms.labeled import LabeledStructure
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.data.dataset import MolecularDataset
+from mlff_distiller.data.loading.dataset import MolecularDataset
 from mlff_distiller.data.splits.files import read_split
 from mlff_distiller.data.splits.split import Split
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.validation.checks.force_errors import HeldOut
 

@@ -5,7 +5,7 @@ from typing import Any
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.data.splits.files import write_split
 from mlff_distiller.data.splits.make import make_split
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.deployment import TARGETS
 from mlff_distiller.distillation.distill import distill
 from mlff_distiller.labeling.label import label

@@ -11,8 +11,8 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.plan import Plan, kinds
 from mlff_distiller.core.provenance import digest
-from mlff_distiller.data.store import Store
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.store import Store
+from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.sampling.molecular_dynamics import MDPlan
 from mlff_distiller.sampling.rattle import RattlePlan
 from mlff_distiller.sampling.sampler import MAX_FRAMES, SAMPLERS, SamplerPlan, SamplingTask, near_seed

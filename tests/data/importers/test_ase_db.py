@@ -14,7 +14,7 @@ from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.importers.ase_db import AseDbReader
 from mlff_distiller.data.importers.importing import import_data
 from mlff_distiller.data.importers.plan import ImportPlan
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 
 def database(

@@ -12,7 +12,7 @@ import pytest
 from mlff_distiller.core.errors import DataError, UnknownNameError
 from mlff_distiller.data.importers.importing import REPORT, import_data
 from mlff_distiller.data.importers.plan import ImportPlan
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 HEAD = "Properties=species:S:1:pos:R:3:forces:R:3"
 

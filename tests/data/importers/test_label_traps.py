@@ -15,7 +15,7 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.importers.importing import Imported, import_data
 from mlff_distiller.data.importers.plan import ImportPlan
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 from mlff_distiller.potentials.analytic import morse
 
 KCAL = ase.units.kcal / ase.units.mol

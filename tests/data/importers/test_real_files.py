@@ -16,7 +16,7 @@ import pytest
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.importers.importing import import_data
 from mlff_distiller.data.importers.plan import ImportPlan
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 SHARED = next((p / "shared" for p in Path(__file__).parents if (p / "shared" / "data").is_dir()), None)
 pytestmark = pytest.mark.skipif(SHARED is None, reason="no shared reference data beside this checkout")

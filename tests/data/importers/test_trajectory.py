@@ -13,7 +13,7 @@ from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.importers.importing import import_data
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.importers.trajectory import TrajectoryReader
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 
 def run(path: Path, n: int = 5) -> list[ase.Atoms]:

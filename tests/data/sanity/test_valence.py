@@ -9,9 +9,9 @@ from ase.collections import g2
 from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.data.columns import pack
-from mlff_distiller.data.pairs import find_pairs
 from mlff_distiller.data.sanity.plan import SanityPlan
 from mlff_distiller.data.sanity.valence import excess_bonds, missing_hydrogens
+from mlff_distiller.data.similarity.pairs import find_pairs
 
 BOUND = SanityPlan().max_missing_hydrogens
 

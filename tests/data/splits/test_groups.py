@@ -10,8 +10,8 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.columns import pack
-from mlff_distiller.data.connectivity import molecule_keys
-from mlff_distiller.data.duplicates import DuplicatesPlan
+from mlff_distiller.data.similarity.connectivity import molecule_keys
+from mlff_distiller.data.similarity.duplicates import DuplicatesPlan
 from mlff_distiller.data.splits.groups import find_groups, split_by_group
 from mlff_distiller.data.splits.leaks import find_leaks
 from mlff_distiller.data.splits.make import make_split

@@ -53,6 +53,7 @@ def export_data(
     name = _ENDINGS.get(path.suffix.lower(), "") if format_name == "auto" else format_name
     if not name:
         raise DataError(
-            f"the ending '{path.suffix}' of {path} tells no format; give --format, one of {', '.join(EXPORTERS.names())}"
+            f"the ending '{path.suffix}' of {path} tells no format; "
+            f"give --format, one of {', '.join(EXPORTERS.names())}"
         )
     EXPORTERS.get(name)(source, rows, path, overwrite=overwrite)

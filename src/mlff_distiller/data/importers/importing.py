@@ -17,7 +17,7 @@ from mlff_distiller.data.importers.detection import detect
 from mlff_distiller.data.importers.frame import Frame, Reader
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.importers.settle import Settled, Units, check, settle
-from mlff_distiller.data.writer import StoreWriter
+from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.potentials.base import Identity
 
 REPORT: Final = "import.json"
@@ -112,7 +112,7 @@ def import_data(path: Path, plan: ImportPlan, out: Path, *, reporter: Reporter |
     >>> file = folder / "h.xyz"
     >>> _ = file.write_text('1\nProperties=species:S:1:pos:R:3:forces:R:3 energy=-13.6\nH 0 0 0 0 0 0\n')
     >>> imported = import_data(file, ImportPlan(), folder / "store")
-    >>> from mlff_distiller.data.store import Store
+    >>> from mlff_distiller.data.storage.store import Store
     >>> imported.counts["imported"], Store.open(folder / "store").labels(0).energy
     (1, -13.6)
     """
@@ -224,5 +224,7 @@ def _digest(path: Path, plan: ImportPlan, format_name: str) -> str:
 
 def _settings(plan: ImportPlan) -> dict[str, Any]:
     """Return what the user said of the labels; an import may be continued with bad frames set aside."""
-    settings: dict[str, Any] = plan.model_dump(mode="json", exclude_defaults=True, exclude={"skip_bad_frames", "format"})
+    settings: dict[str, Any] = plan.model_dump(
+        mode="json", exclude_defaults=True, exclude={"skip_bad_frames", "format"}
+    )
     return settings

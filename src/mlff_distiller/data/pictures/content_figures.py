@@ -25,7 +25,7 @@ from mlff_distiller.core.html.plotting import (
     ridge,
     rounded,
 )
-from mlff_distiller.data.connectivity import RADII
+from mlff_distiller.data.similarity.connectivity import RADII
 
 Content = Mapping[str, Any]
 

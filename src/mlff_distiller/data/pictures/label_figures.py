@@ -24,9 +24,9 @@ from mlff_distiller.core.html.plotting import (
     steps,
     translucent,
 )
-from mlff_distiller.data.diversity import FORCE_EDGES
+from mlff_distiller.data.curation.diversity import FORCE_EDGES
 from mlff_distiller.data.pictures.numbers import Numbers
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.blocks import blocks, has, owners
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.diversity import FORCE_EDGES
-from mlff_distiller.data.hashes import compositions
+from mlff_distiller.data.curation.diversity import FORCE_EDGES
 from mlff_distiller.data.sanity.geometry import volume_per_atom
 from mlff_distiller.data.sanity.labels import largest_force
+from mlff_distiller.data.similarity.hashes import compositions
 from mlff_distiller.data.source import Source
 from mlff_distiller.data.statistics import Statistics
 
@@ -42,7 +42,7 @@ class Numbers:
         Minus a third of the trace of the stress, eV/Angstrom^3; NaN without stress.
     forces : (119, 81)
         Histograms of the lengths of forces on atoms by element: those below the first of
-        :data:`~mlff_distiller.data.diversity.FORCE_EDGES`, zeros included, then those between them.
+        :data:`~mlff_distiller.data.curation.diversity.FORCE_EDGES`, zeros included, then those between them.
 
     Examples
     --------

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from mlff_distiller.core.html import words
 from mlff_distiller.data.blocks import has
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.connectivity import relative_lengths
-from mlff_distiller.data.pairs import find_pairs
 from mlff_distiller.data.pictures.numbers import Numbers
 from mlff_distiller.data.pictures.sample import Sample
 from mlff_distiller.data.sanity.check import SanityReport
 from mlff_distiller.data.sanity.plan import SanityPlan
+from mlff_distiller.data.similarity.connectivity import relative_lengths
+from mlff_distiller.data.similarity.pairs import find_pairs
 
 Atoms = NDArray[np.int64]
 

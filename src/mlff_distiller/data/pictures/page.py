@@ -10,7 +10,7 @@ from mlff_distiller.core.html import words
 from mlff_distiller.core.html.markup import Numbered, definitions, note
 from mlff_distiller.core.html.page import Section, page
 from mlff_distiller.core.provenance import stamp
-from mlff_distiller.data.diversity import describe_content
+from mlff_distiller.data.curation.diversity import describe_content
 from mlff_distiller.data.pictures import content_figures, label_figures, map_figures, outliers, structure_view, tables
 from mlff_distiller.data.pictures.numbers import Numbers
 from mlff_distiller.data.pictures.sample import Sample
@@ -18,7 +18,7 @@ from mlff_distiller.data.sanity.check import SanityReport
 from mlff_distiller.data.splits.files import read_split, split_file, split_names
 from mlff_distiller.data.splits.split import Split
 from mlff_distiller.data.statistics import Statistics
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 
 def write_page(
@@ -56,7 +56,7 @@ def write_page(
     --------
     >>> import tempfile
     >>> from mlff_distiller.atoms.structure import Structure
-    >>> from mlff_distiller.data.writer import StoreWriter
+    >>> from mlff_distiller.data.storage.writer import StoreWriter
     >>> folder = Path(tempfile.mkdtemp())
     >>> writer = StoreWriter(folder / "hydrogen")
     >>> writer.append([0], [Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]])])

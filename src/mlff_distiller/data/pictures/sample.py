@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from mlff_distiller.core.randomness import generator
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.descriptors import embed, nearest_distances
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.similarity.descriptors import embed, nearest_distances
+from mlff_distiller.data.storage.store import Store
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.int64]

@@ -13,9 +13,9 @@ from mlff_distiller.core.html import words
 from mlff_distiller.core.html.plotting import FAINT, Choice, Choices, Figure, layout, rounded
 from mlff_distiller.data.blocks import has
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.connectivity import RADII, find_bonds
 from mlff_distiller.data.pictures.outliers import Outlier, accused_atoms
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.similarity.connectivity import RADII, find_bonds
+from mlff_distiller.data.storage.store import Store
 
 Floats = NDArray[np.float64]
 Traces = list[dict[str, Any]]

@@ -12,7 +12,7 @@ from mlff_distiller.data.pictures.structure_view import KEY
 from mlff_distiller.data.sanity.check import CheckResult, SanityReport
 from mlff_distiller.data.splits.split import PARTS, Split
 from mlff_distiller.data.statistics import Statistics
-from mlff_distiller.data.store import Store
+from mlff_distiller.data.storage.store import Store
 
 
 def facts(store: Store, content: Mapping[str, Any]) -> str:

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from mlff_distiller.core.console import Reporter, Silent
 from mlff_distiller.data.blocks import blocks
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.hashes import compositions
-from mlff_distiller.data.pairs import Pairs, find_pairs
 from mlff_distiller.data.sanity import geometry, labels, outliers, valence
 from mlff_distiller.data.sanity.plan import SanityPlan
+from mlff_distiller.data.similarity.hashes import compositions
+from mlff_distiller.data.similarity.pairs import Pairs, find_pairs
 from mlff_distiller.data.source import Source
 
 Floats = NDArray[np.float64]

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from mlff_distiller.data.blocks import owners
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.connectivity import relative_lengths
-from mlff_distiller.data.pairs import Pairs
+from mlff_distiller.data.similarity.connectivity import relative_lengths
+from mlff_distiller.data.similarity.pairs import Pairs
 
 Floats = NDArray[np.float64]
 

@@ -6,11 +6,11 @@ from numpy.typing import NDArray
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.randomness import generator
 from mlff_distiller.data.blocks import blocks
-from mlff_distiller.data.connectivity import molecule_keys
-from mlff_distiller.data.descriptors import Descriptor, embed
-from mlff_distiller.data.duplicates import DuplicatesPlan, find_duplicates, merged
-from mlff_distiller.data.farthest import farthest_cells
-from mlff_distiller.data.hashes import compositions
+from mlff_distiller.data.similarity.connectivity import molecule_keys
+from mlff_distiller.data.similarity.descriptors import Descriptor, embed
+from mlff_distiller.data.similarity.duplicates import DuplicatesPlan, find_duplicates, merged
+from mlff_distiller.data.similarity.farthest import farthest_cells
+from mlff_distiller.data.similarity.hashes import compositions
 from mlff_distiller.data.source import Source
 from mlff_distiller.data.splits.plan import SplitPlan
 from mlff_distiller.data.splits.split import Split

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_distiller.data.duplicates import DuplicatesPlan, composition_keys, near_pairs
+from mlff_distiller.data.similarity.duplicates import DuplicatesPlan, composition_keys, near_pairs
 from mlff_distiller.data.source import Source
 from mlff_distiller.data.splits.split import PARTS, Split
 

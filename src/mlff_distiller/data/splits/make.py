@@ -1,7 +1,7 @@
 """One call for every kind of split."""
 
 from mlff_distiller.data.blocks import blocks
-from mlff_distiller.data.descriptors import Descriptor
+from mlff_distiller.data.similarity.descriptors import Descriptor
 from mlff_distiller.data.source import Source
 from mlff_distiller.data.splits.groups import find_groups, split_by_group
 from mlff_distiller.data.splits.plan import SplitPlan

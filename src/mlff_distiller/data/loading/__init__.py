@@ -1,0 +1,1 @@
+"""Loading: data sets, transforms, order and batches for training."""

@@ -1,0 +1,260 @@
+"""GraphLoader: training batches in an order that can be resumed, with neighbors cached or found anew."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from mlff_distiller.core.errors import DataError, DistillerError
+from mlff_distiller.data.loading.batch import READ, Batch, UnlinkedBatch
+from mlff_distiller.data.loading.batching import Batching
+from mlff_distiller.data.loading.dataset import MolecularDataset
+from mlff_distiller.data.loading.graph_cache import GraphCache
+from mlff_distiller.data.loading.order import InOrder, Order, Shuffle
+from mlff_distiller.data.statistics import count_edges
+
+Rows = NDArray[np.int64]
+Task = tuple[int, Rows]
+Made = Batch | UnlinkedBatch | DistillerError
+
+TRAINED_ON: Final = ("energy", "forces", "stress")
+"""Properties that a batch carries."""
+
+
+class GraphLoader:
+    """Batches of graphs and labels for training and evaluation.
+
+    Which structures a batch holds depends on the seed and the epoch alone, and so does what a transform draws: the
+    batches are the same bit for bit with any number of workers, and when an epoch is entered in the middle.
+
+    Parameters
+    ----------
+    dataset : MolecularDataset
+        What to train on.
+    cutoff : float
+        Radius of the neighbor list, Angstrom.
+    batch_size, max_atoms, max_edges : int
+        Give one of them: structures in a batch, or the most atoms or edges that its structures have together.
+    seed : int
+        Seed of the order.
+    dtype : torch.dtype
+        Of edge vectors, forces, stress and volumes.
+    shuffle : bool
+        Draw a new order for every epoch; otherwise the given order.
+    neighbors : {"cached", "worker", "device"}, optional
+        ``cached``: searched once and kept, the default for data in memory that are not transformed. ``worker``: found
+        anew for each batch by the process that reads it, the default otherwise. ``device``: found anew on ``device``.
+    n_workers : int
+        Processes that read batches ahead; 0 reads in this process, and so do cached neighbors, which need no worker.
+        Data in memory are copied to each.
+    prefetch : int
+        Batches that each worker reads ahead.
+    pin_memory : bool
+        Put batches in page-locked memory, for faster copies to a GPU.
+    device : torch.device or str
+        Where batches are put.
+
+    Raises
+    ------
+    DataError
+        If there are no structures, no limit or more than one, a structure alone is beyond the limit, or settings
+        contradict each other.
+
+    Examples
+    --------
+    >>> from mlff_distiller.atoms.labels import Labels
+    >>> from mlff_distiller.atoms.structure import Structure
+    >>> h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]])
+    >>> data = MolecularDataset.from_structures([h2] * 5, [Labels(energy=-26.0)] * 5)
+    >>> loader = GraphLoader(data, cutoff=5.0, batch_size=2, seed=0)
+    >>> [batch.graph.n_systems for batch in loader.batches(epoch=0)]
+    [2, 2, 1]
+    """
+
+    def __init__(  # noqa: PLR0913 - each is a setting of the loader
+        self,
+        dataset: MolecularDataset,
+        *,
+        cutoff: float,
+        batch_size: int | None = None,
+        max_atoms: int | None = None,
+        max_edges: int | None = None,
+        seed: int,
+        dtype: torch.dtype = torch.float32,
+        shuffle: bool = True,
+        neighbors: Literal["cached", "worker", "device"] | None = None,
+        n_workers: int = 0,
+        prefetch: int = 2,
+        pin_memory: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not len(dataset):
+            raise DataError("the data set is empty; a loader needs at least one structure")
+        if pin_memory and not torch.cuda.is_available():
+            raise DataError("pin_memory needs a GPU that torch can use; leave it out")
+        self.dataset, self.cutoff, self.seed, self.shuffle = dataset, cutoff, seed, shuffle
+        self.device, self._pin = torch.device(device), pin_memory
+        self.neighbors = neighbors or _suitable(dataset)
+        self._cache = _cached(dataset, cutoff, dtype) if self.neighbors == "cached" else None
+        self._maker = _BatchMaker(dataset, dtype, cutoff if self.neighbors == "worker" else None)
+        self._workers = (
+            _Workers(self._maker, n_workers, prefetch=prefetch, pin_memory=pin_memory)
+            if n_workers and self._cache is None
+            else None
+        )
+        self._batching = self._limited(batch_size=batch_size, max_atoms=max_atoms, max_edges=max_edges)
+        self._counts: dict[int, int] = {}
+
+    def __len__(self) -> int:
+        """Return the number of structures."""
+        return len(self.dataset)
+
+    @property
+    def properties(self) -> frozenset[str]:
+        """What structures may be labeled with, of energy, forces and stress."""
+        return self.dataset.properties & frozenset(TRAINED_ON)
+
+    def n_batches(self, epoch: int) -> int:
+        """Return the number of batches of an epoch; with a limit on atoms or edges it depends on the order."""
+        key = epoch if self.shuffle and self._batching.costs is not None else 0
+        if key not in self._counts:
+            self._counts[key] = self._batching.count(self._order(key))
+        return self._counts[key]
+
+    def position(self, step: int) -> tuple[int, int]:
+        """Return the epoch that holds a step counted through all epochs, and the batch within that epoch."""
+        epoch = 0
+        while step >= (n_batches := self.n_batches(epoch)):
+            step -= n_batches
+            epoch += 1
+        return epoch, step
+
+    def batches(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from batch ``start`` on.
+
+        With workers, one pass is under way at a time: beginning another ends this one with a DataError.
+        """
+        return self._made((epoch, rows) for rows in self._batching.batches(self._order(epoch), start=start))
+
+    def all_in_order(self) -> Iterator[Batch]:
+        """Yield every structure once, in the given order, transformed as in epoch 0, for evaluation."""
+        return self._made((0, rows) for rows in self._batching.batches(InOrder(len(self))))
+
+    def _order(self, epoch: int) -> Order:
+        return Shuffle(len(self), seed=self.seed, epoch=epoch) if self.shuffle else InOrder(len(self))
+
+    def _made(self, tasks: Iterable[Task]) -> Iterator[Batch]:
+        if self._workers is not None:
+            yield from map(self._finished, self._workers.make(tasks))
+            return
+        for epoch, rows in tasks:
+            made = self._maker[epoch, rows] if self._cache is None else self._cache.batch(rows)
+            yield self._finished(made.pin_memory() if self._pin and not isinstance(made, DistillerError) else made)
+
+    def _finished(self, made: Made) -> Batch:
+        if isinstance(made, DistillerError):
+            raise made
+        there = made.to(self.device, non_blocking=self._pin)
+        return there if isinstance(there, Batch) else there.link(self.cutoff)
+
+    def _limited(self, **limits: int | None) -> Batching:
+        given = [(name, limit) for name, limit in limits.items() if limit is not None]
+        if len(given) != 1 or given[0][1] < 1:
+            raise DataError("give a loader one of batch_size, max_atoms and max_edges, at least 1")
+        name, limit = given[0]
+        costs = self._costs(name)
+        if costs is not None and costs.max() > limit:
+            raise DataError(
+                f"structure {int(costs.argmax())} alone has {costs.max()} {name[4:]}, more than {name}={limit}; "
+                f"raise {name} or leave the structure out"
+            )
+        return Batching(limit, costs)
+
+    def _costs(self, name: str) -> NDArray[Any] | None:
+        if name == "batch_size":
+            return None
+        if name == "max_atoms":
+            return self.dataset.sizes
+        transform = self.dataset.transform
+        if transform is not None and not transform.keeps_distances:
+            raise DataError("max_edges counts edges once, but the transform changes distances; use max_atoms")
+        return count_edges(self.dataset, self.cutoff) if self._cache is None else self._cache.n_edges
+
+
+@dataclass(frozen=True, eq=False)
+class _BatchMaker(Dataset[Made]):
+    """Reads one batch, in whichever process; neighbors are found here if a cutoff is given."""
+
+    dataset: MolecularDataset
+    dtype: torch.dtype
+    cutoff: float | None
+
+    def __getitem__(self, task: Task) -> Made:
+        epoch, rows = task
+        try:
+            batch = UnlinkedBatch.from_columns(self.dataset.at_epoch(epoch).take(rows, only=READ), self.dtype)
+            return batch if self.cutoff is None else batch.link(self.cutoff)
+        except DistillerError as error:  # as a value it keeps its one sentence; torch would add the worker's traceback
+            return error
+
+
+class _Tasks:
+    """What the workers do next: torch asks for its iterator when a pass begins."""
+
+    def __init__(self) -> None:
+        self.current: Iterable[Task] = ()
+
+    def __iter__(self) -> Iterator[Task]:
+        return iter(self.current)
+
+
+class _Workers:
+    """Processes that make batches and stay alive between passes; fresh interpreters, since forked ones can hang."""
+
+    def __init__(self, maker: _BatchMaker, n_workers: int, *, prefetch: int, pin_memory: bool) -> None:
+        self._tasks, self._pass = _Tasks(), 0
+        self._loader: DataLoader[Made] = DataLoader(
+            maker,
+            sampler=self._tasks,  # its items are tasks, not row numbers
+            batch_size=None,
+            num_workers=n_workers,
+            prefetch_factor=prefetch,
+            persistent_workers=True,
+            multiprocessing_context="spawn",
+            pin_memory=pin_memory,
+            generator=torch.Generator(),  # else torch's global one is drawn from
+        )
+
+    def make(self, tasks: Iterable[Task]) -> Iterator[Made]:
+        """Yield the batches of tasks, in their order."""
+        self._pass += 1
+        own, self._tasks.current = self._pass, tasks
+        batches = iter(self._loader)
+        while True:
+            if own != self._pass:
+                raise DataError("a loader with workers gives one pass at a time; make a second loader for the other")
+            try:
+                made = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "exited unexpectedly" not in str(error):
+                    raise
+                raise DataError(
+                    "a worker process of the loader died, out of memory perhaps; run again with fewer n_workers"
+                ) from error
+            yield made
+
+
+def _suitable(dataset: MolecularDataset) -> Literal["cached", "worker"]:
+    return "cached" if dataset.is_in_memory and dataset.transform is None else "worker"
+
+
+def _cached(dataset: MolecularDataset, cutoff: float, dtype: torch.dtype) -> GraphCache:
+    if dataset.transform is not None:
+        raise DataError("cached neighbors are those before a transform; use neighbors='worker' with one")
+    return GraphCache(dataset, cutoff, dtype)

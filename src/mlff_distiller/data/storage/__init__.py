@@ -1,0 +1,1 @@
+"""Storage: the store on disk, its writers and readers, and what finds and mends damage."""
