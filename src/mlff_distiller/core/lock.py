@@ -3,6 +3,7 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from threading import Lock
 
 try:
     import fcntl
@@ -11,6 +12,8 @@ except ImportError:  # Windows has no such locks; one process at a time is then 
 
 _held: set[Path] = set()
 """Files locked by this process: the operating system's lock tells processes apart, not writers within one."""
+
+_turn = Lock()
 
 
 class FileLock:
@@ -39,6 +42,7 @@ class FileLock:
     def __init__(self, file: Path) -> None:
         self._file = file
         self._descriptor: int | None = None
+        self._owner = 0
 
     def acquire(self) -> bool:
         """Take the lock if nobody else has it, and return whether it is now held.
@@ -46,21 +50,32 @@ class FileLock:
         Raises
         ------
         OSError
-            If the file cannot be made.
+            If the file cannot be made, or its file system has no locks.
         """
         if self._descriptor is not None:
             return True
         self._file.parent.mkdir(parents=True, exist_ok=True)
         file = self._file.resolve()
-        if file in _held:
-            return False
-        descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
-        if not _locked(descriptor):
-            os.close(descriptor)
-            return False
-        _held.add(file)
-        self._file, self._descriptor = file, descriptor
+        with _turn:
+            if file in _held:
+                return False
+            descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                is_locked = _locked(descriptor)
+            except OSError:
+                os.close(descriptor)
+                raise
+            if not is_locked:
+                os.close(descriptor)
+                return False
+            _held.add(file)
+        self._file, self._descriptor, self._owner = file, descriptor, os.getpid()
         return True
+
+    @property
+    def is_held(self) -> bool:
+        """Whether this process holds the lock; one forked from the owner does not."""
+        return self._descriptor is not None and self._owner == os.getpid()
 
     def release(self) -> None:
         """Give the lock back; nothing happens where it is not held."""
@@ -81,6 +96,4 @@ def _locked(descriptor: int) -> bool:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except (BlockingIOError, PermissionError):
         return False
-    except OSError:  # a file system without locks
-        return True
     return True

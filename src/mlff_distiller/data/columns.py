@@ -200,15 +200,20 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     """
     joined: dict[str, Array] = {}
     for column in COLUMNS:
-        if column.axis == "offset":
+        if column.axis == "offset" and all(column.name in p.arrays for p in parts):
             joined[column.name] = _cumulative(np.concatenate([np.diff(p.arrays[column.name]) for p in parts]))
-        elif any(column.name in p.arrays for p in parts):
+        elif column.axis != "offset" and any(column.name in p.arrays for p in parts):
             joined[column.name] = np.concatenate([_or_nan(p, column) for p in parts])
     return Columns(joined)
 
 
 def _typed(value: Any, column: Column) -> Array:
-    return np.ascontiguousarray(np.asarray(value).reshape(-1, *column.shape), dtype=column.dtype)
+    given = np.asarray(value).reshape(-1, *column.shape)
+    array = np.ascontiguousarray(given, dtype=column.dtype) if given.dtype != object else np.zeros(0)
+    is_whole = array.dtype.kind == "f" or (given.dtype.kind in "iub" and np.array_equal(array, given))
+    if given.size and not (is_whole and given.shape == array.shape):
+        raise DataError(f"{column.name} must be whole numbers that fit into {array.dtype}; number structures from 0")
+    return array
 
 
 def _fill(name: str, structures: Sequence[Structure], labels: Sequence[Labels]) -> Array:
@@ -238,13 +243,13 @@ def _check(number: int, structure: Structure, label: Labels) -> None:
 
 def _encode(number: int, structure: Structure) -> bytes:
     try:
-        text = json.dumps(structure.info, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        text = json.dumps(structure.info, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise DataError(
             f"info of structure {number} ({structure.formula}) is not plain JSON data ({error}); "
             "keep to text, finite numbers, lists and dicts"
         ) from error
-    return text.encode()
+    return text
 
 
 def _or_nan(part: Columns, column: Column) -> Array:

@@ -129,7 +129,7 @@ class ShardEntry(_Record):
         Properties that at least one structure has.
     """
 
-    file: str
+    file: str = Field(pattern=r"^shards/[\w-]+\.h5$")
     n_structures: int = Field(ge=1)
     n_atoms: int = Field(ge=1)
     n_bytes: int = Field(ge=1)

@@ -106,3 +106,82 @@ def test_beyond_repair(store, tmp_path):
         repair(tmp_path / "empty")
     with pytest.raises(DataError, match="does not exist"):
         repair(tmp_path / "nothing")
+
+
+@pytest.fixture
+def begun(tmp_path, structure):
+    """An unfinished store: four sealed shards and a journal."""
+    with StoreWriter(tmp_path / "begun", identity=IDENTITY, shard_atoms=20) as writer:
+        for i in range(N):
+            writer.append([i], [structure(i)])
+    assert len(list((tmp_path / "begun" / "shards").glob("*.h5"))) >= 4
+    return tmp_path / "begun"
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x00" * 300])
+def test_a_lost_entry_loses_no_shard(begun, content, structure, same):
+    entry = begun / "shards" / "00-000001.json"
+    entry.unlink()
+    if content is not None:
+        entry.write_bytes(content)
+    (problem,) = verify(begun).problems
+    assert "00-000001.h5 has no whole entry" in problem
+    writer = StoreWriter(begun, identity=IDENTITY)
+    assert writer.done_ids == set(range(N))
+    store = writer.seal()
+    assert store.ids.tolist() == list(range(N))
+    assert all(same(store.structure(i), structure(i)) for i in range(N))
+
+
+def test_a_shard_cut_short_before_sealing_is_set_aside(begun):
+    shard = begun / "shards" / "00-000001.h5"
+    shard.write_bytes(shard.read_bytes()[:3000])
+    assert len(verify(begun).problems) == 1
+    assert "cannot be read" in repair(begun).problems[0]
+    assert (begun / "damaged" / "00-000001.h5").exists()
+    writer = StoreWriter(begun, identity=IDENTITY)
+    assert 0 < N - len(writer.done_ids) < 10
+    assert verify(writer.seal().path).problems == []
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\x00" * 300])
+def test_a_lost_description_locks_nothing_out(begun, content):
+    (begun / "unsealed.json").unlink()
+    if content is not None:
+        (begun / "unsealed.json").write_bytes(content)
+    assert "unsealed.json was lost or damaged" in repair(begun).problems[0]
+    assert not (begun / "manifest.json").exists()
+    assert StoreWriter(begun, identity=IDENTITY).seal().ids.tolist() == list(range(N))
+
+
+def test_an_unreadable_shard_is_set_aside_when_the_manifest_is_lost_too(store):
+    (store.path / "manifest.json").unlink()
+    shard = store.path / "shards" / "000001.h5"
+    shard.write_bytes(shard.read_bytes()[:100])
+    problems = repair(store.path).problems
+    assert len(problems) == 2
+    assert (store.path / "damaged" / "000001.h5").exists()
+    assert verify(store.path).problems == []
+
+
+def test_shards_out_of_order_are_found(store):
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    (store.path / "manifest.json").write_text(json.dumps(manifest | {"shards": manifest["shards"][::-1]}))
+    assert any("out of order" in problem for problem in verify(store.path).problems)
+
+
+def test_a_manifest_that_points_elsewhere_moves_nothing(store, tmp_path):
+    (tmp_path / "thesis.h5").write_text("x")
+    manifest = json.loads((store.path / "manifest.json").read_text())
+    manifest["shards"][0]["file"] = str(tmp_path / "thesis.h5")
+    (store.path / "manifest.json").write_text(json.dumps(manifest))
+    repair(store.path)
+    assert (tmp_path / "thesis.h5").exists()
+
+
+def test_nothing_is_repaired_under_a_writer(begun, structure):
+    writer = StoreWriter(begun, identity=IDENTITY)
+    with pytest.raises(DataError, match="another process is writing"):
+        repair(begun)
+    writer.append([N], [structure(N)])
+    assert len(writer.seal()) == N + 1

@@ -1,8 +1,11 @@
 """A store gives back what went in, bit for bit, and refuses in one sentence what it cannot trust."""
 
 import json
+import shutil
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -15,6 +18,7 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import file_digest
 from mlff_distiller.data.schema import COLUMNS
+from mlff_distiller.data.storage import shards
 from mlff_distiller.data.storage.store import Store
 from mlff_distiller.data.storage.writer import StoreWriter
 
@@ -169,7 +173,9 @@ def test_a_store_must_exist_and_be_finished(tmp_path, structure):
         ({"format": "mlffd-student"}, "of format 'mlffd-student'"),
         ({"shards": [{"file": 3}]}, "is damaged"),
         ({"n_structures": 31}, "do not add up"),
-        ({"n_structures": 0, "shards": []}, "holds no structures"),
+        ({"n_structures": 0, "n_atoms": 0, "shards": []}, "holds no structures"),
+        ({"n_atoms": 7}, "do not add up to n_atoms"),
+        ({"units": {"energy": "kcal/mol"}}, "names other units"),
         ({"version": None}, "is damaged"),
     ],
 )
@@ -189,6 +195,70 @@ def test_manifests_that_are_not_json_objects(written, text):
 def test_unknown_keys_of_the_manifest_do_no_harm(written):
     edit_manifest(written, extra={"of": "a later release of the same version"})
     assert len(Store.open(written.path)) == N
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_rows_of_many_shards_come_back_however_they_are_read(written, structure, label, same, monkeypatch, is_large):
+    """Small stores are mapped, large ones are read piece by piece; what comes back is the same."""
+    monkeypatch.setattr(shards, "_MAPPED_BYTES", 0 if is_large else 10**9)
+    monkeypatch.setattr(shards, "_OPEN_FILES", 2)
+    store = Store.open(written.path)
+    rows = np.random.default_rng(0).integers(-N, N, 200)
+    assert all(same(a, structure(i % N)) for a, i in zip(store.structures(rows), rows, strict=True))
+    assert all(same(a, label(i % N)) for a, i in zip(store.all_labels(rows), rows, strict=True))
+    some = store.take(rows, only={"positions", "energy", "mask"})
+    whole = store.take(rows)
+    assert set(some.arrays) == {"offsets", "positions", "energy", "mask"}
+    for name, array in some.arrays.items():
+        assert np.array_equal(array, whole.arrays[name], equal_nan=True)
+    scanned = list(store.scan(block_atoms=7))
+    assert sum(map(len, scanned)) == N
+    assert all(block.n_atoms <= 7 for block in scanned)
+
+
+def test_threads_may_read_one_store(written, structure, same, monkeypatch):
+    monkeypatch.setattr(shards, "_MAPPED_BYTES", 0)
+    monkeypatch.setattr(shards, "_OPEN_FILES", 2)
+    store = Store.open(written.path)
+    orders = [np.random.default_rng(k).integers(0, N, (30, 8)) for k in range(4)]
+
+    def read(order):
+        return all(same(a, structure(i)) for rows in order for a, i in zip(store.structures(rows), rows, strict=True))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(pool.map(read, orders))
+
+
+def test_a_store_that_is_replaced_while_open_is_not_mixed_with_the_new_one(written, tmp_path, structure, monkeypatch):
+    monkeypatch.setattr(shards, "_MAPPED_BYTES", 0)
+    monkeypatch.setattr(shards, "_OPEN_FILES", 0)
+    store = Store.open(written.path)
+    store.take([0, N - 1])
+    writer = StoreWriter(tmp_path / "new", shard_atoms=20)
+    writer.append(range(N), [structure(N - i) for i in range(N)])
+    new = writer.seal().path
+    shutil.rmtree(written.path)
+    new.rename(written.path)
+    with pytest.raises(DataError, match="was replaced since"):
+        store.take([0, N - 1])
+
+
+def test_a_shard_with_other_types_is_refused(written):
+    def narrow(shard):
+        positions = shard["positions"][()].astype(np.float32)
+        del shard["positions"]
+        shard["positions"] = positions
+
+    rewrite(written.path / "shards" / "000000.h5", narrow)
+    with pytest.raises(DataError, match="positions is of type float32, not float64"):
+        Store.open(written.path).structure(0)
+
+
+def test_a_relative_path_survives_a_change_of_directory(written, monkeypatch, tmp_path, structure, same):
+    monkeypatch.chdir(written.path.parent)
+    store = Store.open(Path(written.path.name))
+    monkeypatch.chdir(tmp_path.parent)
+    assert same(store.structure(3), structure(3))
 
 
 def test_missing_and_cut_shards_are_named(written):
@@ -215,7 +285,7 @@ def rewrite(file, change):
         (lambda shard: shard.__delitem__("cells"), "lacks cells"),
         (lambda shard: shard.__delitem__("mask"), "lacks mask"),
         (lambda shard: shard.move("info", "energies"), "lacks info"),
-        (lambda shard: shard["offsets"].write_direct(shard["offsets"][()] + 1), "has shape"),
+        (lambda shard: shard["offsets"].write_direct(shard["offsets"][()] + 1), "do not ascend from 0"),
     ],
 )
 def test_shards_that_do_not_hold_what_they_promise(written, change, message):

@@ -4,8 +4,10 @@ import json
 import math
 import mmap
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,9 @@ from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.files import write_bytes
 from mlff_distiller.data.columns import Columns
 from mlff_distiller.data.schema import BITS, COLUMNS, FORMAT, VERSION, present
+
+REPAIR = "restore it from a copy, or save the rest with `mlffd data repair`"
+"""What the owner of a damaged file can do."""
 
 ALIGNMENT = 64
 """Arrays begin at multiples of this many bytes, so that mapped memory is aligned for every type."""
@@ -72,15 +77,51 @@ def read_columns(path: Path) -> Columns:
     return columns
 
 
-def map_columns(path: Path) -> tuple[Columns, "Mapping | None"]:
+@dataclass(frozen=True)
+class Layout:
+    """Where the arrays of a shard lie in its file.
+
+    Attributes
+    ----------
+    places : dict
+        Where each array begins, in bytes; empty for a compressed file.
+    is_contiguous : bool
+        Whether arrays may be read in part at their places.
+    inode : int
+        Which file it was; another one under its name has another layout.
+    """
+
+    places: dict[str, int]
+    is_contiguous: bool
+    inode: int
+
+
+def read_layout(path: Path) -> Layout:
+    """Return where the arrays of a shard lie.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, is not HDF5, or does not hold what the format promises.
+    """
+    inode = path.stat().st_ino if path.exists() else 0
+    with _opened(path) as file:
+        arrays = {name: file[name] for name in _names(file)}
+        _check_types(path, {name: array.dtype for name, array in arrays.items()})
+        places = {name: (array.id.get_offset(), array.size) for name, array in arrays.items()}
+    is_contiguous = all(place is not None or not size for place, size in places.values())
+    return Layout({name: place or 0 for name, (place, _) in places.items()}, is_contiguous, inode)
+
+
+def map_columns(path: Path) -> tuple[Columns, Callable[[], None]]:
     """Map the columns of an HDF5 file into memory, or read them where its layout cannot be mapped.
 
     Returns
     -------
     Columns
         Read-only arrays over the bytes of the file; nothing is read before it is asked for.
-    Mapping or None
-        The memory behind them; None where the columns were read (compressed files).
+    callable
+        Gives the mapped pages back to the system; they are mapped again when asked for.
 
     Raises
     ------
@@ -90,14 +131,14 @@ def map_columns(path: Path) -> tuple[Columns, "Mapping | None"]:
     with _opened(path) as file:
         places = {name: (file[name].id.get_offset(), file[name].dtype, file[name].shape) for name in _names(file)}
     if any(place is None and math.prod(shape) for place, _, shape in places.values()):
-        return read_columns(path), None
+        return read_columns(path), lambda: None
     with path.open("rb") as handle:
         view = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
     if any((place or 0) + math.prod(shape) * dtype.itemsize > len(view) for place, dtype, shape in places.values()):
-        raise DataError(f"{path} is cut short; restore it from a copy, or delete the data set and run again")
+        raise DataError(f"{path} is cut short; {REPAIR}")
     columns = Columns({name: _mapped(view, *place) for name, place in places.items()})
     _check(path, columns)
-    return columns, Mapping(view, {name: place or 0 for name, (place, _, _) in places.items()})
+    return columns, partial(_release, view)
 
 
 def read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -125,25 +166,9 @@ def read_identity(path: Path) -> dict[str, str] | None:
     return identity
 
 
-class Mapping:
-    """The file behind mapped columns.
-
-    Parameters
-    ----------
-    view : mmap
-        The whole file.
-    places : dict
-        Where each array begins in the file, in bytes.
-    """
-
-    def __init__(self, view: mmap.mmap, places: dict[str, int]) -> None:
-        self._view = view
-        self.places = places
-
-    def release(self) -> None:
-        """Give all mapped pages back to the system; they are mapped again when asked for."""
-        if hasattr(mmap, "MADV_DONTNEED"):
-            self._view.madvise(mmap.MADV_DONTNEED)
+def _release(view: mmap.mmap) -> None:
+    if hasattr(mmap, "MADV_DONTNEED"):
+        view.madvise(mmap.MADV_DONTNEED)
 
 
 def _mapped(view: mmap.mmap, place: int | None, dtype: Any, shape: tuple[int, ...]) -> NDArray[Any]:
@@ -155,13 +180,13 @@ def _mapped(view: mmap.mmap, place: int | None, dtype: Any, shape: tuple[int, ..
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
     """Open a file for reading; whatever h5py finds wrong is one sentence."""
+    if not path.exists():
+        raise DataError(f"{path} is missing; {REPAIR}")
     try:
         with h5py.File(path, "r") as file:
             yield file
     except (OSError, KeyError, RuntimeError, ValueError, TypeError) as error:
-        raise DataError(
-            f"{path} cannot be read as HDF5 ({error}); restore it from a copy, or delete the data set and run again"
-        ) from error
+        raise DataError(f"{path} cannot be read as HDF5 ({error}); {REPAIR}") from error
 
 
 def _names(file: Any) -> list[str]:
@@ -192,12 +217,26 @@ def _check(path: Path, columns: Columns) -> None:
     missing = [name for name in (*needed, *present(union)) if name not in arrays]
     if missing:
         raise DataError(f"{path} lacks {', '.join(missing)}; it is no shard of format {FORMAT}")
+    _check_types(path, {name: array.dtype for name, array in arrays.items()})
+    for name, least in (("offsets", 1), ("info_offsets", 0)):
+        offsets = arrays[name]
+        if offsets.ndim != 1 or not len(offsets) or offsets[0] != 0 or (np.diff(offsets) < least).any():
+            raise DataError(f"{path}: {name} do not ascend from 0; the file is damaged: {REPAIR}")
     sizes = {"structure": len(columns), "offset": len(columns) + 1}
     sizes |= {"atom": int(arrays["offsets"][-1]), "byte": int(arrays["info_offsets"][-1])}
     for column in COLUMNS:
         expected = (sizes[column.axis], *column.shape)
         if column.name in arrays and arrays[column.name].shape != expected:
             raise DataError(
-                f"{path}: {column.name} has shape {arrays[column.name].shape}, not {expected}; "
-                "the file is damaged: restore it from a copy, or delete the data set and run again"
+                f"{path}: {column.name} has shape {arrays[column.name].shape}, not {expected}; the file is damaged: "
+                f"{REPAIR}"
+            )
+
+
+def _check_types(path: Path, types: dict[str, Any]) -> None:
+    for column in COLUMNS:
+        if column.name in types and types[column.name] != np.dtype(column.dtype):
+            raise DataError(
+                f"{path}: {column.name} is of type {types[column.name]}, not {np.dtype(column.dtype)}; it is no shard "
+                f"of format {FORMAT}"
             )

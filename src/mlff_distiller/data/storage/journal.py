@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.core.files import write_bytes
+from mlff_distiller.core.files import flush, write_bytes
 from mlff_distiller.data.columns import Columns
 from mlff_distiller.data.schema import COLUMNS
 
@@ -50,6 +50,7 @@ class Journal:
 
     def __init__(self, file: Path) -> None:
         self.file = file
+        self._descriptor: int | None = None
         self._end: int | None = None
 
     def append(self, columns: Columns) -> None:
@@ -78,30 +79,42 @@ class Journal:
         DistillerError
             If it cannot be written; the journal is then as before.
         """
+        self.close()
         if columns is None:
             self.file.unlink(missing_ok=True)
-            self._end = None
         else:
-            record = _record(columns)
-            write_bytes(self.file, record)
-            self._end = len(record)
+            write_bytes(self.file, _record(columns))
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+        self._descriptor, self._end = None, None
+
+    def __del__(self) -> None:
+        self.close()
 
     def _write(self, record: bytes) -> None:
-        if self._end is None:  # behind the last whole record: what a crash left after it is overwritten
-            self._end = max((end for end, _ in self._records()), default=0)
-        is_new = not self.file.exists()
-        descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o644)
-        try:
-            os.ftruncate(descriptor, self._end)
-            written = 0
-            while written < len(record):
-                written += os.pwrite(descriptor, memoryview(record)[written:], self._end + written)
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        if is_new:
-            _flush_directory(self.file.parent)
+        if self._descriptor is None:
+            self._open()
+        assert self._descriptor is not None
+        assert self._end is not None
+        if not os.fstat(self._descriptor).st_nlink:
+            raise DataError(f"{self.file} was deleted while it was written to; open a new writer")
+        os.ftruncate(self._descriptor, self._end)  # a write that failed half-way left this behind
+        written = 0
+        while written < len(record):
+            written += os.pwrite(self._descriptor, memoryview(record)[written:], self._end + written)
+        os.fsync(self._descriptor)
         self._end += len(record)
+
+    def _open(self) -> None:
+        """Open the file for writing, behind its last whole record: what a crash left after it is overwritten."""
+        self._end = max((end for end, _ in self._records()), default=0)
+        is_new = not self.file.exists()
+        self._descriptor = os.open(self.file, os.O_WRONLY | os.O_CREAT, 0o644)
+        if is_new:
+            flush(self.file.parent)
 
     def _records(self) -> Iterator[tuple[int, Columns]]:
         """Yield each whole record with the place where it ends."""
@@ -151,11 +164,3 @@ def _decoded(payload: memoryview) -> Columns:
 
 def _checksum(payload: bytes | memoryview) -> bytes:
     return hashlib.blake2b(payload, digest_size=16).digest()
-
-
-def _flush_directory(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,14 +15,14 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import digest, file_digest
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.schema import FORMAT, MANIFEST, SHARDS, UNSEALED, VERSION, Manifest, ShardEntry
-from mlff_distiller.data.storage.hdf5 import read_index
+from mlff_distiller.data.schema import FORMAT, MANIFEST, SHARDS, UNITS, UNSEALED, VERSION, Manifest, ShardEntry
+from mlff_distiller.data.storage.hdf5 import REPAIR, read_index
 from mlff_distiller.data.storage.shards import Shards
 
 T = TypeVar("T")
 
+DAMAGED = "damaged"
 _BLOCK = 10_000
-_REPAIR = "restore it from a copy, or save the rest with `mlffd data repair`"
 
 
 class Store:
@@ -196,9 +196,12 @@ def read_manifest(path: Path) -> Manifest:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
-        raise DataError(f"{file} is damaged ({where}: {first['msg']}); {_REPAIR}") from error
-    if manifest.n_structures != sum(shard.n_structures for shard in manifest.shards):
-        raise DataError(f"{file} is damaged (its shards do not add up to n_structures); {_REPAIR}")
+        raise DataError(f"{file} is damaged ({where}: {first['msg']}); {REPAIR}") from error
+    for name in ("n_structures", "n_atoms"):
+        if getattr(manifest, name) != sum(getattr(shard, name) for shard in manifest.shards):
+            raise DataError(f"{file} is damaged (its shards do not add up to {name}); {REPAIR}")
+    if manifest.units != UNITS:
+        raise DataError(f"{file} names other units than those of the format; {REPAIR}")
     return manifest
 
 
@@ -213,7 +216,7 @@ def read_unsealed(path: Path) -> dict[str, Any]:
     file = path / UNSEALED
     value = _read_versioned(file)
     if not {"identity", "header", "shard_atoms", "compressed"} <= value.keys():
-        raise DataError(f"{file} is damaged; delete {path} and begin again")
+        raise DataError(f"{file} is damaged; {REPAIR}")
     return value
 
 
@@ -228,6 +231,13 @@ def sealed_entries(path: Path, writer: str = "*") -> list[ShardEntry]:
         if not wrong_size(path, entry):
             entries.append(entry)
     return entries
+
+
+def unpaired(path: Path) -> list[Path]:
+    """Return shards of an unfinished store that do not count, for want of a whole entry or of bytes."""
+    known = {entry.file for entry in sealed_entries(path)}
+    files = sorted((path / SHARDS).glob("[0-9]*-*.h5"))
+    return [file for file in files if file.relative_to(path).as_posix() not in known]
 
 
 def check_same(
@@ -271,10 +281,10 @@ def wrong_size(path: Path, shard: ShardEntry) -> str:
     """Return what is wrong with a shard at a glance: missing, or of another size; nothing if neither."""
     file = path / shard.file
     if not file.is_file():
-        return f"{file} is missing; {_REPAIR}"
+        return f"{file} is missing; {REPAIR}"
     size = file.stat().st_size
     if size != shard.n_bytes:
-        return f"{file} has {size} bytes, not {shard.n_bytes}; {_REPAIR}"
+        return f"{file} has {size} bytes, not {shard.n_bytes}; {REPAIR}"
     return ""
 
 
@@ -282,7 +292,7 @@ def damage(path: Path, shard: ShardEntry) -> str:
     """Return what is wrong with a shard, every byte read; nothing if it is whole."""
     problem = wrong_size(path, shard)
     if not problem and file_digest(path / shard.file) != shard.sha256:
-        problem = f"{path / shard.file} does not match its checksum, so at least one byte has changed; {_REPAIR}"
+        problem = f"{path / shard.file} does not match its checksum, so at least one byte has changed; {REPAIR}"
     return problem
 
 
@@ -302,7 +312,7 @@ def _read_versioned(file: Path) -> dict[str, Any]:
         value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         name, version = value["format"], int(value["version"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); {_REPAIR}") from error
+        raise DataError(f"{file} is damaged ({type(error).__name__}: {error}); {REPAIR}") from error
     if name != FORMAT:
         raise DataError(f"{file} is of format '{name}', not '{FORMAT}'; check the path of the data set")
     if version > VERSION:
@@ -311,3 +321,26 @@ def _read_versioned(file: Path) -> dict[str, Any]:
             f"mlff-distiller that reads version {version} (this one reads up to {VERSION})"
         )
     return value
+
+
+def entry_of(path: Path, file: Path, columns: Columns) -> ShardEntry:
+    """Return what the manifest of a store says of a shard that holds these columns."""
+    return ShardEntry(
+        file=file.relative_to(path).as_posix(),
+        n_structures=len(columns),
+        n_atoms=columns.n_atoms,
+        n_bytes=file.stat().st_size,
+        sha256=file_digest(file),
+        properties=columns.properties,
+    )
+
+
+def set_aside(path: Path, names: list[str]) -> None:
+    """Move files of a store to ``damaged/``; nothing is deleted."""
+    for name in names:
+        target = path / DAMAGED / Path(name).name
+        target.parent.mkdir(exist_ok=True)
+        while target.exists():
+            target = target.with_name(target.name + "+")
+        if (path / name).exists():
+            (path / name).rename(target)

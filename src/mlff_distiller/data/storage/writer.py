@@ -12,9 +12,8 @@ at any moment leaves either a store that can be continued or a finished one.
 
 import os
 import shutil
-import time
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +21,10 @@ import numpy as np
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import DataError
-from mlff_distiller.core.files import write_json
+from mlff_distiller.core.errors import DataError, DistillerError
+from mlff_distiller.core.files import flush, write_bytes, write_json
 from mlff_distiller.core.lock import FileLock
-from mlff_distiller.core.provenance import file_digest, stamp
+from mlff_distiller.core.provenance import stamp
 from mlff_distiller.data.columns import Columns, concatenate, pack
 from mlff_distiller.data.schema import (
     FORMAT,
@@ -38,20 +37,22 @@ from mlff_distiller.data.schema import (
     Manifest,
     ShardEntry,
 )
-from mlff_distiller.data.storage.hdf5 import read_index, write_columns
+from mlff_distiller.data.storage.gate import Gate, unwritable
+from mlff_distiller.data.storage.hdf5 import map_columns, read_index, write_columns
 from mlff_distiller.data.storage.ids import IdSet
 from mlff_distiller.data.storage.journal import Journal
 from mlff_distiller.data.storage.sealing import arrange, cut
 from mlff_distiller.data.storage.store import (
     Store,
     check_same,
+    entry_of,
     read_manifest,
     read_unsealed,
     sealed_entries,
+    set_aside,
     shard_file,
+    unpaired,
 )
-
-_WAIT_S = 10.0
 
 
 class StoreWriter:
@@ -107,17 +108,18 @@ class StoreWriter:
         shard_atoms: int = SHARD_ATOMS,
         compressed: bool = False,
     ) -> None:
-        self.path = path
+        self.path = path = path.absolute()
         self.done_ids = IdSet()
         self._lock: FileLock | None = None
         self._pending_atoms = 0
-        if (path / MANIFEST).exists():
-            self._reopen_sealed(identity, header)
-        else:
+        asked = {"identity": identity, "header": header, "shard_atoms": shard_atoms, "compressed": compressed}
+        if not self.is_sealed:
             _refuse_foreign(path)
-            asked = {"identity": identity, "header": header, "shard_atoms": shard_atoms, "compressed": compressed}
-            with _Gate(path):
-                self._open_unsealed(asked)
+            with Gate(path):
+                if not self.is_sealed:  # another process may have sealed it while this one waited
+                    self._open_unsealed(asked)
+                    return
+        self._reopen_sealed(identity, header)
 
     def append(
         self, ids: Sequence[int], structures: Sequence[Structure], labels: Sequence[Labels] | None = None
@@ -142,12 +144,16 @@ class StoreWriter:
 
     def append_columns(self, columns: Columns) -> None:
         """Store structures that are columns already; see :meth:`append`."""
-        if self.is_sealed or self._lock is None:
+        if self.is_sealed:
             raise DataError(f"{self.path} is sealed and takes no more structures; write to a new directory")
+        if self._lock is None or not self._lock.is_held:
+            raise DataError(f"this writer of {self.path} was closed, or belongs to another process; open a new one")
         ids = columns.arrays["ids"]
         known = self.done_ids.common(ids)
         if len(known):
             raise DataError(f"{self.path} already holds structure {known.min()}; every id is stored once")
+        if len(ids) and ids.max() == np.iinfo(np.int64).max:
+            raise DataError(f"the id {ids.max()} is one too large; number structures from 0")
         if len(np.unique(ids)) < len(ids):
             raise DataError("an id is given to two structures of one append; every id is stored once")
         if not len(columns):
@@ -156,7 +162,8 @@ class StoreWriter:
         self.done_ids.add(ids)
         self._pending_atoms += columns.n_atoms
         if self._pending_atoms > self._settings["shard_atoms"]:
-            self._pending_atoms = self._seal_journal(self._slot, keep_last=True)
+            with suppress(DistillerError):  # they are safe in the journal; a full disk is said by the next append
+                self._pending_atoms = self._seal_journal(self._slot, self._columns_of(self._journal), keep_last=True)
 
     def seal(self) -> Store:
         """Put everything into shards in the order of ids, and return the finished store.
@@ -168,14 +175,19 @@ class StoreWriter:
         DataError
             If nothing was appended, another process is still writing, or two writers stored one id differently.
         """
-        if not self.is_sealed:
-            with _Gate(self.path):
-                others = self._lock_others()
-                self._seal()
-                for lock in others:
-                    lock.release()
-        self.close()
-        self._clean_sealed()
+        was_closed = self._lock is None
+        try:
+            if not self.is_sealed:
+                with Gate(self.path), ExitStack() as others:
+                    if not self.is_sealed:
+                        self._lock_all(others)
+                        self._seal()
+        finally:
+            if was_closed or self.is_sealed:
+                self.close()
+        if (self.path / JOURNALS).exists():  # also what a sealing that was killed left behind
+            with Gate(self.path):
+                self._clean_sealed()
         return Store.open(self.path)
 
     @property
@@ -186,6 +198,7 @@ class StoreWriter:
     def close(self) -> None:
         """Write no more; another process may then seal or continue. A crash does the same."""
         if self._lock is not None:
+            self._journal.close()
             self._lock.release()
             self._lock = None
 
@@ -198,7 +211,8 @@ class StoreWriter:
     def _reopen_sealed(self, identity: dict[str, str] | None, header: dict[str, Any] | None) -> None:
         manifest = read_manifest(self.path)
         check_same(self.path, (manifest.identity, manifest.header), (identity, header))
-        self.done_ids = IdSet(Store(self.path, manifest).ids.tolist())
+        for entry in manifest.shards:
+            self.done_ids.add(read_index(self.path / entry.file)[0])
 
     def _open_unsealed(self, asked: dict[str, Any]) -> None:
         if not (self.path / UNSEALED).exists():
@@ -208,35 +222,70 @@ class StoreWriter:
         check_same(
             self.path, (self._settings["identity"], self._settings["header"]), (asked["identity"], asked["header"])
         )
-        self._slot, self._lock = self._free_slot()
-        self._journal = Journal(self._journal_file(self._slot))
-        self._remove_torn()
+        self._take_slot()
         for slot in self._slots():  # journals first: what is being sealed meanwhile is then seen twice, not never
             for record in Journal(self._journal_file(slot)).read():
                 self.done_ids.add(record.arrays["ids"])
         for entry in sealed_entries(self.path):
             self.done_ids.add(read_index(self.path / entry.file)[0])
-        self._pending_atoms = self._pending(self._slot).n_atoms
+
+    def _take_slot(self) -> None:
+        """Take the first number that no living writer has, and go on where its last one stopped."""
+        self._slot, self._lock = self._free_slot()
+        self._journal = Journal(self._journal_file(self._slot))
+        _remove([*(self.path / SHARDS).glob(f".{self._slot}-*.tmp"), *self._journals.glob(f".{self._slot}.*.tmp")])
+        self._adopt(self._slot)
+        pending = self._pending(self._slot)
+        if len(pending) < sum(len(record) for record in self._journal.read()):
+            self._journal.replace(pending if len(pending) else None)
+        self._pending_atoms = pending.n_atoms
+
+    def _adopt(self, slot: str) -> None:
+        """Settle shards without an entry: half a step of a crash is undone, of a lost entry is written again."""
+        journaled = np.concatenate(
+            [np.empty(0, dtype=np.int64), *(r.arrays["ids"] for r in Journal(self._journal_file(slot)).read())]
+        )
+        for file in unpaired(self.path):
+            if not file.name.startswith(f"{slot}-"):
+                continue
+            try:
+                columns, _ = map_columns(file)
+            except DataError:
+                set_aside(self.path, [file.relative_to(self.path).as_posix()])
+                continue
+            if np.isin(columns.arrays["ids"], journaled).all():
+                file.unlink()
+            else:
+                entry = entry_of(self.path, file, columns)
+                write_json(file.with_suffix(".json"), entry.model_dump(mode="json"))
 
     def _free_slot(self) -> tuple[str, FileLock]:
         for number in range(10_000):
-            lock = FileLock(self.path / JOURNALS / f"{number:02d}.lock")
+            lock = FileLock(self._journals / f"{number:02d}.lock")
             try:
                 if lock.acquire():
                     return f"{number:02d}", lock
             except OSError as error:
-                raise _unwritable(self.path, error) from error
+                raise unwritable(self.path, error) from error
         raise DataError(f"{self.path} has 10,000 writers; close some of them")
 
-    def _lock_others(self) -> list[FileLock]:
-        locks = [FileLock(self.path / JOURNALS / f"{slot}.lock") for slot in self._slots() if slot != self._slot]
-        if not all(lock.acquire() for lock in locks):
-            raise DataError(f"another process is writing to {self.path}; wait for it to end, or end it")
-        return locks
+    def _lock_all(self, held: ExitStack) -> None:
+        """Take every number there is, for the time of sealing; a closed writer takes one of its own again."""
+        if self._lock is None or not self._lock.is_held:
+            self._settings = read_unsealed(self.path)
+            self._take_slot()
+        for slot in self._slots():
+            if slot == self._slot:
+                continue
+            lock = FileLock(self._journals / f"{slot}.lock")
+            if not lock.acquire():
+                raise DataError(f"another process is writing to {self.path}; wait for it to end, or end it")
+            held.callback(lock.release)
+            self._adopt(slot)
 
     def _seal(self) -> None:
         for slot in self._slots():
-            self._seal_journal(slot, keep_last=False)
+            self._seal_journal(slot, self._pending(slot), keep_last=False)
         sealed = sealed_entries(self.path)
         if not sealed:
             raise DataError(f"{self.path} holds no structures yet, so there is nothing to seal; label some first")
@@ -249,26 +298,31 @@ class StoreWriter:
                 entries.append(piece.model_copy(update={"file": file}))
             else:
                 entries.append(self._write_shard(file, piece))
+        flush(self.path / SHARDS)  # the names must last before the manifest counts on them
         self._write_manifest(entries)
+        self._clean_sealed()
 
-    def _seal_journal(self, slot: str, *, keep_last: bool) -> int:
+    def _seal_journal(self, slot: str, columns: Columns, *, keep_last: bool) -> int:
         """Move what a journal holds to shards, all but the last unless full; return the atoms that stay."""
-        columns = self._pending(slot)
         pieces = cut(columns.sizes, self._settings["shard_atoms"])
         kept = pieces.pop() if keep_last and pieces else (0, 0)
+        number = self._next_number(slot)
         for first, last in pieces:
-            file = self._next_file(slot)
+            file = f"{SHARDS}/{slot}-{number:06d}.h5"
             entry = self._write_shard(file, columns.block(first, last))
             write_json((self.path / file).with_suffix(".json"), entry.model_dump(mode="json"))
+            number += 1
         rest = columns.block(*kept)
         journal = self._journal if slot == self._slot else Journal(self._journal_file(slot))
         journal.replace(rest if len(rest) else None)
         return rest.n_atoms
 
+    def _columns_of(self, journal: Journal) -> Columns:
+        return concatenate([pack([], [], []), *journal.read()]).in_order_of_ids()
+
     def _pending(self, slot: str) -> Columns:
         """Return what a journal holds and no shard of its writer does yet, in the order of ids."""
-        records = [pack([], [], []), *Journal(self._journal_file(slot)).read()]
-        columns = concatenate(records).in_order_of_ids()
+        columns = self._columns_of(Journal(self._journal_file(slot)))
         files = [entry.file for entry in sealed_entries(self.path, slot)]
         sealed = [read_index(self.path / file)[0] for file in files]
         is_new = ~np.isin(columns.arrays["ids"], np.concatenate([np.empty(0, dtype=np.int64), *sealed]))
@@ -277,14 +331,7 @@ class StoreWriter:
     def _write_shard(self, name: str, columns: Columns) -> ShardEntry:
         file = self.path / name
         write_columns(file, columns, identity=self._settings["identity"], compressed=self._settings["compressed"])
-        return ShardEntry(
-            file=name,
-            n_structures=len(columns),
-            n_atoms=columns.n_atoms,
-            n_bytes=file.stat().st_size,
-            sha256=file_digest(file),
-            properties=columns.properties,
-        )
+        return entry_of(self.path, file, columns)
 
     def _write_manifest(self, entries: list[ShardEntry]) -> None:
         manifest = Manifest.of(
@@ -295,51 +342,23 @@ class StoreWriter:
     def _clean_sealed(self) -> None:
         """Remove what a finished store no longer needs; repeated after a crash."""
         (self.path / UNSEALED).unlink(missing_ok=True)
-        shutil.rmtree(self.path / JOURNALS, ignore_errors=True)
-        listed = {Path(entry.file).name for entry in read_manifest(self.path).shards}
-        _remove(file for file in (self.path / SHARDS).iterdir() if file.name not in listed)
-        _remove(self.path.glob(".*.tmp"))
+        _remove((self.path / SHARDS).glob("[0-9]*-*"))
+        _remove([*self.path.glob(".*.tmp"), *(self.path / SHARDS).glob(".*.tmp")])
+        shutil.rmtree(self._journals, ignore_errors=True)
 
-    def _remove_torn(self) -> None:
-        """Remove what a crash of an earlier writer of this number left half done."""
-        shards = self.path / SHARDS
-        _remove([*shards.glob(f".{self._slot}-*.tmp"), *(self.path / JOURNALS).glob(f".{self._slot}.*.tmp")])
-        _remove(file for file in shards.glob(f"{self._slot}-*.h5") if not file.with_suffix(".json").exists())
+    def _next_number(self, slot: str) -> int:
+        files = [*(self.path / SHARDS).glob(f"{slot}-*.h5"), *(self.path / SHARDS).glob(f"{slot}-*.json")]
+        return max((int(file.stem.partition("-")[2]) for file in files), default=-1) + 1
 
-    def _next_file(self, slot: str) -> str:
-        numbers = [int(Path(entry.file).stem.partition("-")[2]) for entry in sealed_entries(self.path, slot)]
-        return f"{SHARDS}/{slot}-{max(numbers, default=-1) + 1:06d}.h5"
+    @property
+    def _journals(self) -> Path:
+        return self.path / JOURNALS
 
     def _slots(self) -> list[str]:
-        return sorted(file.stem for file in (self.path / JOURNALS).glob("[0-9]*.lock"))
+        return sorted(file.stem for file in self._journals.glob("[0-9]*.lock"))
 
     def _journal_file(self, slot: str) -> Path:
-        return self.path / JOURNALS / f"{slot}.journal"
-
-
-class _Gate:
-    """Held for the moment of opening and while sealing, so that no writer begins while a store is sealed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._lock = FileLock(path / JOURNALS / ".gate")
-
-    def __enter__(self) -> None:
-        began = time.monotonic()
-        try:
-            while not self._lock.acquire():
-                if time.monotonic() - began > _WAIT_S:
-                    raise DataError(f"another process is sealing {self._path}; wait for it to end")
-                time.sleep(0.01)
-        except OSError as error:
-            raise _unwritable(self._path, error) from error
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
-
-
-def _unwritable(path: Path, error: OSError) -> DataError:
-    return DataError(f"cannot write in {path} ({error.strerror}); check permissions and space")
+        return self._journals / f"{slot}.journal"
 
 
 def _give_name(file: Path, name: Path) -> None:
@@ -347,7 +366,7 @@ def _give_name(file: Path, name: Path) -> None:
     try:
         os.link(file, name)
     except OSError:  # a file system without links
-        shutil.copyfile(file, name)
+        write_bytes(name, file.read_bytes())
 
 
 def _remove_numbered(path: Path) -> None:
