@@ -16,8 +16,10 @@ from mlff_distiller.data.columns import Columns, pack
 from mlff_distiller.data.exporters import EXPORTERS
 from mlff_distiller.data.importers import IMPORTERS
 from mlff_distiller.data.importers.border import convert
+from mlff_distiller.data.importers.importing import import_data
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.importers.settle import settle
+from mlff_distiller.data.storage.store import Store
 
 FORMATS = ["extxyz", "ase-db", "aselmdb", "npz"]
 
@@ -226,7 +228,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, name: str) -> None:
     skip_without_lmdb(name)
     path = tmp_path / "out"
     path.write_text("precious")
-    with pytest.raises(DataError, match="exists; choose another name"):
+    with pytest.raises(DataError, match=r"exists; choose another name.*--overwrite"):
         EXPORTERS.get(name)(one_molecule(), None, path)
     assert path.read_text() == "precious"
     EXPORTERS.get(name)(one_molecule(), None, path, overwrite=True)
@@ -314,3 +316,41 @@ def file_size_limit() -> Any:
 def test_unknown_formats_name_the_nearest() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'extxyz'"):
         EXPORTERS.get("xyz")
+
+
+FREE = {
+    "temperature_K": 300.5,
+    "smiles": "F/C=C\\F",
+    "name": "Ünïcode \u6c34 \U0001f600",
+    "note": "x" * 200,
+    "list": [1, 2.5, "a"],
+    "nested": {"a": 1},
+    "flag": True,
+    "number": "007",
+    "quote": 'a "b" \\"',
+    "info_energy": 5,
+}
+TAGS = {"energy_unit": "kcal/mol", "Forces_unit": "kcal/mol/A", "units": "eV"}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_everything_survives_two_rounds(tmp_path: Path, name: str) -> None:
+    """Tags of a former file are dropped, for the numbers are in our units since; all else is what it was."""
+    skip_without_lmdb(name)
+    structure, labels = potential_like(3, 4, periodic=True)
+    made = Structure(structure.numbers, structure.positions, cell=structure.cell, pbc=True, info={**FREE, **TAGS})
+    source: Any = pack([0, 1], [made, made], [labels, labels])
+    endings = {"extxyz": "xyz", "ase-db": "db", "aselmdb": "aselmdb", "npz": "npz"}
+    for turn in range(2):
+        path = tmp_path / f"{turn}.{endings[name]}"
+        EXPORTERS.get(name)(source, None, path)
+        plan = ImportPlan(stress_order="xx,yy,zz,yz,xz,xy")
+        done = import_data(path, plan, tmp_path / f"store{turn}")
+        assert not done.left_out
+        declared = {row.quantity: row.why for row in done.units if row.quantity in ("energy", "forces", "stress")}
+        assert all("of the" in why for why in declared.values()), declared
+        source = Store.open(tmp_path / f"store{turn}")
+        assert source.structure(1).info == FREE
+        assert source.labels(1).energy == labels.energy
+        np.testing.assert_array_equal(source.labels(1).forces, labels.forces)
+        np.testing.assert_allclose(source.labels(1).stress, labels.stress, rtol=1e-12)

@@ -39,6 +39,22 @@ def test_ani1_symbols_nested_groups_and_letters_of_smiles(tmp_path: Path) -> Non
     assert "forces" not in frames[0].values
 
 
+def test_only_total_energies_in_hartree_are_of_ani(tmp_path: Path) -> None:
+    """Species, coordinates and energies are anybody's names: in kcal/mol they must not become Hartree."""
+    for name, energy in (("hartree", -76.4), ("kcal", -76.4 * 627.5), ("formation", -0.3)):
+        with h5py.File(tmp_path / name, "w") as file:
+            file["g/species"], file["g/coordinates"] = (
+                [8, 1, 1],
+                np.array([[[0, 0, 0], [0, 0.76, 0.59], [0, -0.76, 0.59]]]),
+            )
+            file["g/energies"] = [energy]
+        reader = AniReader(tmp_path / name, ImportPlan())
+        assert bool(reader.units) == (name == "hartree")
+        if name == "formation":
+            with pytest.raises(DataError, match="--energy-unit"):
+                settle(list(reader.frames()), reader.units, ImportPlan(), format_name="ani", where=name)
+
+
 def test_blocks_join_without_seam(tmp_path: Path) -> None:
     m = 2 * hdf5.BLOCK + 3
     with h5py.File(tmp_path / "a.h5", "w") as file:

@@ -118,3 +118,15 @@ def test_reading_changes_nothing(tmp_path: Path) -> None:
     list(AseDbReader(path, ImportPlan()).frames())
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_units_in_rows_count_and_must_be_in_all_of_them(tmp_path: Path) -> None:
+    tagged = ({"energy": -327.5}, {"energy_unit": "kcal/mol"}, {})
+    assert AseDbReader(database(tmp_path / "a.db", [tagged] * 2), ImportPlan()).units["energy"].unit == "kcal/mol"
+    for name, other in (("b", {}), ("c", {"energy_unit": "eV"})):
+        path = database(tmp_path / f"{name}.db", [tagged, ({"energy": -14.2}, other, {})])
+        with pytest.raises(DataError, match="--energy-unit"):
+            AseDbReader(path, ImportPlan())
+    path = database(tmp_path / "d.db", [tagged], _property_unit_dict={"energy": "eV"})
+    with pytest.raises(DataError, match=r"_property_unit_dict.*eV.*energy_unit.*kcal/mol"):
+        AseDbReader(path, ImportPlan())

@@ -17,8 +17,10 @@ from mlff_distiller.core.errors import DataError, DistillerError
 from mlff_distiller.data.importers.border import convert
 from mlff_distiller.data.importers.extxyz import ExtxyzReader
 from mlff_distiller.data.importers.frame import Frame
+from mlff_distiller.data.importers.importing import import_data
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.importers.settle import settle
+from mlff_distiller.data.storage.store import Store
 
 
 def read(path: Path, **options: str) -> list[Frame]:
@@ -56,7 +58,7 @@ def test_frames_are_those_of_ase(tmp_path: Path) -> None:
         np.testing.assert_array_equal(frame.values["atomic_energies"], results["energies"])
         assert float(frame.values["energy"]) == results["energy"]
         assert (frame.charge, frame.spin) == (-1.0, 2.0)
-        assert frame.info == {"name": atoms.info["name"], "step": atoms.info["step"], "done": True}
+        assert frame.info == {"name": atoms.info["name"], "step": atoms.info["step"], "done": True, "weight": 0.5}
         if "stress" in results:
             full = frame.values["stress"].reshape(3, 3)
             np.testing.assert_array_equal(full[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]], results["stress"])
@@ -193,10 +195,58 @@ def test_declared_units_come_with_their_source(tmp_path: Path) -> None:
     }
 
 
-def test_a_unit_that_only_some_frames_declare_counts_for_nothing(tmp_path: Path) -> None:
+def test_a_unit_that_only_some_frames_declare_needs_an_option(tmp_path: Path) -> None:
     path = tmp_path / "a.xyz"
     path.write_text(f"1\n{HEAD} energy=1 energy_unit=Ha\nH 0 0 0 0 0 1\n1\n{HEAD} energy=1\nH 0 0 0 0 0 1\n")
-    assert ExtxyzReader(path, ImportPlan()).units == {}
+    with pytest.raises(DataError, match=r"only 1 of 2 frames.*--energy-unit"):
+        ExtxyzReader(path, ImportPlan())
+    assert ExtxyzReader(path, ImportPlan(energy_unit="Ha")).n_frames == 2
+
+
+def test_frames_without_a_label_need_not_declare_its_unit(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text(f"1\n{HEAD} energy=1 Energy_Unit=Ha\nH 0 0 0 0 0 1\n1\n{HEAD}\nH 0 0 0 0 0 1\n")
+    assert ExtxyzReader(path, ImportPlan()).units["energy"].unit == "Ha"
+
+
+@pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("kcal/mol", {"energy": "kcal/mol"}),
+        ('"eV, Angstrom, eV/A"', {"length": "Angstrom", "energy": "eV", "forces": "eV/A"}),
+        ("metal", {"length": "metal", "energy": "metal", "forces": "metal"}),
+    ],
+)
+def test_units_as_a_text_are_understood_or_refused(tmp_path: Path, text: str, units: dict[str, str]) -> None:
+    path = tmp_path / "a.xyz"
+    path.write_text(f"1\n{HEAD} energy=1 units={text}\nH 0 0 0 0 0 1\n")
+    found = {quantity: said.unit for quantity, said in ExtxyzReader(path, ImportPlan()).units.items()}
+    assert found == units
+    if text == "metal":
+        with pytest.raises(DataError, match=r"unknown unit of length 'metal'.*--length-unit"):
+            import_data(path, ImportPlan(), tmp_path / "store")
+
+
+def test_text_keeps_backslashes_and_unicode_as_we_and_ase_write_them(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    texts = r'''smiles="F/C=C\\F" bare=F/C=C\F ours="_JSON \"\\u6c34 F/C=C\\\\F\"" theirs="_JSON \"\u6c34\""'''
+    path.write_text(f"1\n{HEAD} energy=1 {texts}\nH 0 0 0 0 0 1\n")
+    assert next(ExtxyzReader(path, ImportPlan()).frames()).info == {
+        "smiles": r"F/C=C\F",
+        "bare": r"F/C=C\F",
+        "ours": "\u6c34 F/C=C\\F",
+        "theirs": "\u6c34",
+    }
+
+
+def test_short_information_is_kept_and_the_rest_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.xyz"
+    free = f'temperature_K=300.5 grid="2 2 1" note={"x" * 900} long={"x" * 2000} bad=nan MACE_energy=1.5'
+    path.write_text(f"1\n{HEAD} energy=1 {free}\nH 0 0 0 0 0 1\n")
+    done = import_data(path, ImportPlan(energy_key="energy", forces_key="forces"), tmp_path / "store")
+    info = Store.open(tmp_path / "store").structure(0).info
+    assert info == {"temperature_K": 300.5, "grid": [2, 2, 1], "note": "x" * 900}
+    assert done.left_out == {"info 'long'": 1, "info 'bad'": 1, "info 'MACE_energy'": 1}
 
 
 PEAK = """

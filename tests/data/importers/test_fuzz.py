@@ -82,7 +82,7 @@ def ani() -> bytes:
         group["species"] = [b"Ar", b"H", b"C", b"O"]
         compressed = {"compression": "gzip", "fletcher32": True}
         group.create_dataset("coordinates", data=np.random.default_rng(2).normal(0, 4, (M, N, 3)), **compressed)
-        group["energies"], group["forces"] = np.zeros(M), np.zeros((M, N, 3))
+        group["energies"], group["forces"] = np.full(M, -640.9), np.zeros((M, N, 3))  # totals, as ANI's are
 
     return hdf5(fill)
 

@@ -103,12 +103,15 @@ def agree(store: Store, i: int, atoms: ase.Atoms) -> None:
     np.testing.assert_allclose(labels.forces, atoms.arrays["forces"], atol=1e-8)
 
 
+TOGETHER = "the numbers fit each other, but do not say in which unit"
+
+
 def test_a_file_in_ases_convention_imports_without_any_option(tmp_path: Path) -> None:
     done, store = bring(write(tmp_path / "a.xyz", molecules()))
     assert [(row.quantity, row.unit, row.why) for row in done.units] == [
-        ("length", "Angstrom", "ASE's convention"),
-        ("energy", "eV", "ASE's convention"),
-        ("forces", "eV/Angstrom", "ASE's convention"),
+        ("length", "Angstrom", "ASE's convention, confirmed by the numbers"),
+        ("energy", "eV", f"ASE's convention, {TOGETHER}"),
+        ("forces", "eV/Angstrom", f"ASE's convention, {TOGETHER}"),
     ]
     for i, atoms in enumerate(molecules()):
         agree(store, i, atoms)
@@ -199,8 +202,20 @@ def test_totals_called_energies_per_atom_are_refused(tmp_path: Path) -> None:
 
 
 def test_gradients_called_forces_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="gradients, of the opposite sign"):
-        bring(write(tmp_path / "a.xyz", scaled(molecules(), forces=-1)))
+    path = write(tmp_path / "a.xyz", scaled(molecules(), forces=-1))
+    with pytest.raises(DataError, match=r"gradients, of the opposite sign \(--forces-are-gradients\)"):
+        bring(path)
+    _, store = bring(path, forces_are_gradients=True)
+    agree(store, 4, molecules()[4])
+
+
+@pytest.mark.parametrize("name", ["gradient", "Gradients", "total_gradient", "grad"])
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_what_is_named_a_gradient_is_turned_once(tmp_path: Path, name: str, *, is_asked: bool) -> None:
+    path = write(tmp_path / "a.xyz", renamed(scaled(molecules(2), forces=-1), "forces", name))
+    options = {"forces_key": name, "forces_are_gradients": True} if is_asked or name == "grad" else {}
+    _, store = bring(path, **options)
+    agree(store, 1, molecules(2)[1])
 
 
 # Lengths in Bohr
@@ -252,6 +267,41 @@ def test_a_virial_has_the_opposite_sign_and_a_volume_in_it(tmp_path: Path) -> No
         atoms.info["virial"] = -atoms.info.pop("stress") * atoms.get_volume()
     _, store = bring(write(tmp_path / "a.xyz", frames))
     np.testing.assert_allclose(store.labels(0).stress, crystals()[0].info["stress"], atol=1e-8)
+
+
+def test_six_numbers_called_virial_have_no_order_by_convention(tmp_path: Path) -> None:
+    """A stress in kbar in VASP's order, called virial: 1,600 / volume is no unit that its size could betray."""
+    frames = crystals()
+    for atoms in frames:
+        atoms.info["virial"] = np.array([-atoms.info["stress"][place] / KBAR for place in VASP])
+        del atoms.info["stress"]
+    path = write(tmp_path / "a.xyz", frames)
+    with pytest.raises(DataError, match="--stress-order"):
+        bring(path)
+    options = {"stress_key": "virial", "stress_unit": "kbar", "stress_sign": "compression-positive"}
+    _, store = bring(path, **options, stress_order="xx,yy,zz,xy,yz,zx")
+    np.testing.assert_allclose(store.labels(2).stress, crystals()[2].info["stress"], atol=1e-8)
+
+
+def test_a_virial_of_an_impossible_pressure_is_refused(tmp_path: Path) -> None:
+    frames = crystals()
+    for atoms in frames:
+        atoms.info["virial"] = -atoms.info.pop("stress") / (KBAR / 1000) * atoms.get_volume()
+    path = write(tmp_path / "a.xyz", frames)
+    with pytest.raises(DataError, match=r"virial over the volume reaches.*--stress-key.*--energy-unit"):
+        bring(path)
+    done, _ = bring(path, energy_unit="eV")
+    assert any("virial over the volume" in doubt for doubt in done.doubts)
+
+
+def test_a_stress_of_nan_was_never_computed(tmp_path: Path) -> None:
+    frames = crystals()
+    for atoms in frames[1:]:
+        atoms.info["stress"] = np.full((3, 3), np.nan)
+    done, store = bring(write(tmp_path / "a.xyz", frames))
+    assert [store.labels(i).stress is not None for i in range(4)] == [True, False, False, False]
+    assert done.left_out == {"stress left out: not a number in any component, so it was never computed": 3}
+    assert "set aside" not in done.counts
 
 
 def test_zero_stress_that_was_never_computed_is_absent(tmp_path: Path) -> None:

@@ -69,3 +69,14 @@ def test_a_trajectory_without_labels_is_refused(tmp_path: Path) -> None:
     ase.build.bulk("Cu").write(tmp_path / "a.traj")
     with pytest.raises(DataError, match=r"no energies or forces.*--energy-key"):
         TrajectoryReader(tmp_path / "a.traj", ImportPlan())
+
+
+def test_units_of_some_images_need_an_option(tmp_path: Path) -> None:
+    images = [ase.Atoms("Ar") for _ in range(2)]
+    for atoms in images:
+        atoms.info["energy"] = -1.0
+    images[1].info["energy_unit"] = "kcal/mol"
+    file = tmp_path / "a.traj"
+    ase.io.write(file, images)
+    with pytest.raises(DataError, match=r"only 1 of 2 frames.*--energy-unit"):
+        TrajectoryReader(file, ImportPlan())

@@ -9,10 +9,15 @@ import numpy as np
 
 from mlff_distiller.atoms.conversion import to_ase
 from mlff_distiller.atoms.labeled import LabeledStructure
-from mlff_distiller.data.exporters.target import Indices, labeled, without, write_new
+from mlff_distiller.data.exporters.target import UNITS, Indices, labeled, without, write_new
 from mlff_distiller.data.source import Source
 
 _RESULTS: Final = ("energy", "forces", "stress")
+METADATA: Final = {
+    "_property_unit_dict": {**UNITS, "atomic_energies": UNITS["energy"]},
+    "_distance_unit": "Angstrom",
+}
+"""The units, as SchNetPack declares them."""
 
 
 def write(source: Source, rows: Indices | None, path: Path, *, overwrite: bool = False) -> None:
@@ -20,7 +25,8 @@ def write(source: Source, rows: Indices | None, path: Path, *, overwrite: bool =
 
     Labels are results of a calculator, so that ``row.energy`` (eV), ``row.forces`` (eV/Angstrom) and ``row.stress``
     (Voigt's six, eV/Angstrom^3, tension positive) give them; total charge, spin multiplicity, energies of atoms
-    (``atomic_energies``, eV) and the free information are in ``row.data``.
+    (``atomic_energies``, eV) and the free information are in ``row.data``. Units are declared in the
+    metadata, as SchNetPack does.
 
     Parameters
     ----------
@@ -60,6 +66,7 @@ def write(source: Source, rows: Indices | None, path: Path, *, overwrite: bool =
         with failing_as_os_error(sqlite3.Error), target as database:
             for item in labeled(source, rows):
                 database.write(with_results(item), data=data(item))
+            database.metadata = METADATA
 
     write_new(path, fill, overwrite=overwrite)
 

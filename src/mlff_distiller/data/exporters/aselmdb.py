@@ -9,7 +9,7 @@ import numpy as np
 
 from mlff_distiller.atoms.labeled import LabeledStructure
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.data.exporters.ase_db import data, failing_as_os_error, with_results
+from mlff_distiller.data.exporters.ase_db import METADATA, data, failing_as_os_error, with_results
 from mlff_distiller.data.exporters.target import Indices, labeled, write_new
 from mlff_distiller.data.source import Source
 
@@ -54,6 +54,8 @@ def write(source: Source, rows: Indices | None, path: Path, *, overwrite: bool =
 
 def _write_rows(environment: Any, source: Source, rows: Indices | None) -> None:
     items = labeled(source, rows)
+    with environment.begin(write=True) as transaction:
+        transaction.put(b"metadata", _encoded(METADATA))
     for first in count(1, _PER_TRANSACTION):
         with environment.begin(write=True) as transaction:
             number = first

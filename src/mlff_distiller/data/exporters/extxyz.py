@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mlff_distiller.atoms.elements import SYMBOLS
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.data.exporters.target import Indices, labeled, without, write_new
+from mlff_distiller.data.exporters.target import UNITS, Indices, labeled, without, write_new
 from mlff_distiller.data.source import Source
 
 _OURS: Final = ("Lattice", "Properties", "pbc", "energy", "stress", "charge", "spin", "forces", "energies")
@@ -24,7 +24,8 @@ def write(source: Source, rows: Indices | None, path: Path, *, overwrite: bool =
 
     Energies (``energy``, eV), forces (``forces``, eV/Angstrom), stress (``stress``, nine numbers, eV/Angstrom^3,
     tension positive), energies of atoms (``energies``, eV), total charge, spin multiplicity and the free information of
-    each structure; absent labels are absent. Numbers are written such that they read back exactly.
+    each structure; absent labels are absent. Units stand beside the labels (``energy_unit`` and so on). Numbers are
+    written such that they read back exactly.
 
     Parameters
     ----------
@@ -50,7 +51,7 @@ def write(source: Source, rows: Indices | None, path: Path, *, overwrite: bool =
     >>> write(pack([0], [Structure([1], [[0, 0, 0.5]])], [Labels(energy=-13.6)]), None, path)
     >>> print(path.read_text().strip())
     1
-    Properties=species:S:1:pos:R:3 energy=-13.6 charge=0 spin=1 pbc="F F F"
+    Properties=species:S:1:pos:R:3 energy=-13.6 energy_unit="eV" charge=0 spin=1 pbc="F F F"
     H 0.0 0.0 0.5
     """
 
@@ -83,6 +84,8 @@ def _comment(structure: Structure, labels: Labels, properties: str) -> str:
         parts.append(f"energy={labels.energy!r}")
     if labels.stress is not None:
         parts.append(f"stress={_list(labels.stress)}")
+    present = {"energy" if name == "atomic_energies" else name for name in labels.present}
+    parts += [f'{name}_unit="{unit}"' for name, unit in UNITS.items() if name in present]
     pbc = " ".join("T" if periodic else "F" for periodic in structure.pbc)
     parts += [f"charge={structure.charge}", f"spin={structure.spin}", f'pbc="{pbc}"']
     parts += [f"{_name(name)}={_value(value)}" for name, value in without(structure.info, *_OURS).items()]

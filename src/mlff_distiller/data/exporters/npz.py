@@ -12,7 +12,7 @@ from mlff_distiller.atoms.labels import PROPERTIES
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.blocks import blocks
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.exporters.target import Indices, write_new
+from mlff_distiller.data.exporters.target import Indices, without, write_new
 from mlff_distiller.data.source import Source
 
 Array = NDArray[Any]
@@ -165,4 +165,4 @@ def _write_series(archive: zipfile.ZipFile, key: str, series: _Series, source: S
 
 
 def _json(info: dict[str, Any]) -> str:
-    return json.dumps(info, separators=(",", ":"))
+    return json.dumps(without(info), separators=(",", ":"))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,9 +11,14 @@ from mlff_distiller.atoms.labeled import LabeledStructure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.files import write_atomically
 from mlff_distiller.data.blocks import blocks
+from mlff_distiller.data.importers.declarations import is_declaration
+from mlff_distiller.data.importers.keys import meaning
 from mlff_distiller.data.source import Source
 
 Indices = NDArray[np.int64]
+
+UNITS: Final = {"energy": "eV", "forces": "eV/Angstrom", "stress": "eV/Angstrom^3"}
+"""The units of every export."""
 
 
 def write_new(path: Path, write: Callable[[Path], None], *, overwrite: bool) -> None:
@@ -34,12 +39,12 @@ def write_new(path: Path, write: Callable[[Path], None], *, overwrite: bool) -> 
     >>> write_new(path, lambda p: p.write_text("2") and None, overwrite=False)
     Traceback (most recent call last):
     ...
-    mlff_distiller.core.errors.DataError: ...a.xyz exists; choose another name, or allow it to be overwritten
+    mlff_distiller.core.errors.DataError: ...a.xyz exists; choose another name, or replace it with --overwrite
     """
     if path.is_dir():
         raise DataError(f"{path} is a directory; give the name of a file")
     if path.exists() and not overwrite:
-        raise DataError(f"{path} exists; choose another name, or allow it to be overwritten")
+        raise DataError(f"{path} exists; choose another name, or replace it with --overwrite")
     write_atomically(path, write)
 
 
@@ -69,11 +74,14 @@ def labeled(source: Source, rows: Indices | None) -> Iterator[LabeledStructure]:
 
 
 def without(info: dict[str, Any], *names: str) -> dict[str, Any]:
-    """Return free information whose names do not clash with others; those that do are prefixed with ``info_``.
+    """Return free information that clashes with nothing: named as a label it is prefixed with ``info_``.
+
+    What a former file declared of its units is left out, for an export states its own.
 
     Examples
     --------
-    >>> without({"energy": 1, "molecule": "water"}, "energy")
+    >>> without({"energy": 1, "molecule": "water", "energy_unit": "kcal/mol"}, "energy")
     {'info_energy': 1, 'molecule': 'water'}
     """
-    return {f"info_{name}" if name in names else name: value for name, value in info.items()}
+    free = {name: value for name, value in info.items() if not is_declaration(name)}
+    return {f"info_{name}" if name in names or meaning(name) else name: value for name, value in free.items()}

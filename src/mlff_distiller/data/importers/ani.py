@@ -5,14 +5,17 @@ doi:10.1038/s41597-020-0473-z (ANI-1x and ANI-1ccx); Devereux et al. 2020, doi:1
 """
 
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.data.importers import hdf5, molecule_groups
+from mlff_distiller.data.importers.evidence import total_energy_unit
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
 from mlff_distiller.data.importers.guard import guarded, translated
+from mlff_distiller.data.importers.keys import is_gradient
 from mlff_distiller.data.importers.molecule_groups import Molecule, Names
 from mlff_distiller.data.importers.plan import ImportPlan
 
@@ -21,6 +24,7 @@ _UNITS: Final[dict[Quantity, Declared]] = {
     "energy": Declared("Hartree", "definition of the ANI data sets"),
     "forces": Declared("Hartree/Angstrom", "definition of the ANI data sets"),
 }
+_SAMPLE: Final = 1000
 _GEOMETRY: Final = (("atomic_numbers", "coordinates"), ("species", "coordinates"), ("numbers", "coord"))
 
 
@@ -41,7 +45,8 @@ class AniReader:
     Attributes
     ----------
     units : dict
-        By the definition of the ANI data sets; empty for AIMNet's form.
+        By the definition of the ANI data sets, if the energies are total energies in Hartree, as ANI's are: many files
+        of other origin have the same names. Empty for AIMNet's form.
     n_frames : int
         Conformations in all.
 
@@ -68,9 +73,16 @@ class AniReader:
             if first is None:
                 raise DataError(f"{path} holds no groups of molecules; check its format")
             self._names = _names(first, plan)
-            definition = None if self._names.positions == "coord" else _UNITS
-            self.units = molecule_groups.declared(first, self._names, definition)
+            self.units = molecule_groups.declared(first, self._names)
+            if self._names.positions != "coord" and self._is_of_ani(file):
+                self.units = _UNITS | self.units
             self.n_frames: int | None = molecule_groups.n_frames(file, self._names)
+
+    def _is_of_ani(self, file: Any) -> bool:
+        """Return whether the energies of the first conformations with energies are all-electron totals in Hartree."""
+        frames = molecule_groups.frames(file, self._names, self.units, _describe)
+        sample = list(islice((frame for frame in frames if "energy" in frame.values), _SAMPLE))
+        return total_energy_unit(sample) == "Hartree"
 
     def frames(self) -> Iterator[Frame]:
         """Yield all conformations, group by group in the order of their names."""
@@ -101,7 +113,8 @@ def _names(group: Any, plan: ImportPlan) -> Names:
         _must_hold(group, name)
     charge = plan.charge_key or ("charge" if hdf5.holds(group, "charge") else None)
     spin = plan.spin_key or ("mult" if hdf5.holds(group, "mult") else None)
-    return Names(*geometry, energy=energy, forces=forces, charge=charge, spin=spin)
+    turned = is_gradient(forces, plan)
+    return Names(*geometry, energy=energy, forces=forces, charge=charge, spin=spin, is_gradient=turned)
 
 
 def _energy(group: Any, asked: str | None) -> str | None:
@@ -123,7 +136,8 @@ def _forces(group: Any, energy: str | None) -> str | None:
     if energy and energy.endswith(".energy"):
         name = energy.removesuffix("energy") + "forces"
         return name if hdf5.holds(group, name) else None
-    return next((name for name in ("forces", "force") if hdf5.holds(group, name)), None)
+    known = ("forces", "force", "gradients", "gradient")
+    return next((name for name in known if hdf5.holds(group, name)), None)
 
 
 def _must_hold(group: Any, name: str | None) -> None:

@@ -2,15 +2,16 @@
 
 from collections import Counter
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
 from mlff_distiller.core.errors import DataError
+from mlff_distiller.data.importers.declarations import Declarations, declared_units, spelled
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
-from mlff_distiller.data.importers.keys import choose, declared_units, meaning, pick
+from mlff_distiller.data.importers.keys import choose, meaning
+from mlff_distiller.data.importers.picking import pick
 from mlff_distiller.data.importers.plan import ImportPlan
 
 _SAMPLE: Final = 1000
@@ -46,13 +47,23 @@ class AseDbReader:
     """
 
     def __init__(self, path: Path, plan: ImportPlan) -> None:
-        self._path = path
+        self._path, self._plan = path, plan
         metadata, self.n_frames = self._opened()
         names: Counter[str] = Counter()
-        for found, _ in islice(self._rows(), _SAMPLE):
-            names.update(found.keys())
+        declarations = Declarations()
+        for number, (found, _) in enumerate(self._rows()):
+            if number < _SAMPLE:
+                names.update(found.keys())
+            declarations.add({k: v for k, v in found.items() if isinstance(v, str | dict)}, found)
         self._keys = choose(names, plan, where=str(path))
         self.units = self._declared(metadata)
+        for quantity, said in declarations.agreed(self._keys, plan, where=str(path)).items():
+            other = self.units.setdefault(quantity, said)
+            if spelled(quantity, other.unit) != spelled(quantity, said.unit):
+                raise DataError(
+                    f"{path}: {other.why} says {quantity} in {other.unit}, but {said.why} in {said.unit}, in its rows; "
+                    "remove the one that is wrong"
+                )
 
     def frames(self) -> Iterator[Frame]:
         """Yield all rows, in the order of their ids."""
@@ -65,7 +76,7 @@ class AseDbReader:
                 positions=row.positions,
                 cell=row.cell if np.any(row.cell) else None,
                 pbc=row.pbc,
-                **pick(found, self._keys, where=where),
+                **pick(found, self._keys, self._plan, where=where),
             )
 
     def _opened(self) -> tuple[dict[str, Any], int]:

@@ -29,6 +29,7 @@ _STRESS_TOLERANCE: Final = 0.02
 
 NOT_PERIODIC: Final = "stress left out: the cell is not periodic in three directions"
 ZERO_STRESS: Final = "stress left out: exactly zero while forces are not, so it was never computed"
+NAN_STRESS: Final = "stress left out: not a number in any component, so it was never computed"
 NO_SUM: Final = "atomic energies left out: they do not add up to the energy"
 
 
@@ -40,7 +41,7 @@ class Converted(NamedTuple):
     labeled : LabeledStructure
         In eV, Angstrom and what follows.
     left_out : tuple of str
-        Labels of the frame that were left out, and why.
+        Labels of the frame that were left out, and why; and information that was not kept.
     """
 
     labeled: LabeledStructure
@@ -82,7 +83,8 @@ def _converted(frame: Frame, units: Units, plan: ImportPlan) -> Converted:
     stress, why_not = _stress(frame, units, structure, forces)
     atomic_energies, no_sum = _atomic_energies(frame, units, energy)
     labels = Labels(energy=energy, forces=forces, stress=stress, atomic_energies=atomic_energies)
-    return Converted(LabeledStructure(structure, labels), tuple(why for why in (why_not, no_sum) if why))
+    left_out = (*(why for why in (why_not, no_sum) if why), *frame.left_out)
+    return Converted(LabeledStructure(structure, labels), left_out)
 
 
 def _structure(frame: Frame, units: Units, plan: ImportPlan) -> Structure:
@@ -163,9 +165,10 @@ def _stress(frame: Frame, units: Units, structure: Structure, forces: Floats | N
         return None, ""
     if not structure.is_periodic:
         return None, NOT_PERIODIC
-    candidates = [
-        given for given in (_given_stress(frame, units), _given_virial(frame, units, structure)) if given is not None
-    ]
+    given = (_given_stress(frame, units), _given_virial(frame, units, structure))
+    candidates = [one for one in given if one is not None and not np.isnan(one).all()]
+    if not candidates:
+        return None, NAN_STRESS
     if len(candidates) == 2:
         _refuse_disagreement(*candidates)
     stress = symmetric(candidates[0])

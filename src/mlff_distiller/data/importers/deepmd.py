@@ -52,7 +52,7 @@ class DeepmdReader:
     path : Path
         Directory of a system (with ``type.raw``), or of directories of systems.
     plan : ImportPlan
-        Not needed: the names of the files are fixed.
+        ``forces_are_gradients``; the names of the files are fixed.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class DeepmdReader:
     """
 
     def __init__(self, path: Path, plan: ImportPlan) -> None:
-        self.path = path
+        self.path, self._plan = path, plan
         self.units = dict(_UNITS)
         with translated(path):
             if not path.is_dir():
@@ -97,7 +97,7 @@ class DeepmdReader:
     def _frames(self) -> Iterator[Frame]:
         for system in self._systems:
             for folder in system.sets:
-                yield from _frames(system, folder)
+                yield from _frames(system, folder, self._plan)
 
 
 def _system(path: Path) -> _System:
@@ -115,7 +115,7 @@ def _system(path: Path) -> _System:
     )
 
 
-def _frames(system: _System, folder: Path) -> Iterator[Frame]:
+def _frames(system: _System, folder: Path, plan: ImportPlan) -> Iterator[Frame]:
     n = len(system.types)
     coord = _rows(folder, "coord", None, 3 * n)
     m = len(coord)
@@ -124,6 +124,8 @@ def _frames(system: _System, folder: Path) -> Iterator[Frame]:
         raise DataError(f"{folder} has no box.npy and {system.path} no file nopbc; add the one that is true")
     widths = {"energy": 1, "forces": 3 * n, "virial": 9, "atomic_energies": n}
     labels = {name: rows for name, file in _FILES.items() if (rows := _rows(folder, file, m, widths[name])) is not None}
+    if plan.forces_are_gradients and "forces" in labels:
+        labels["forces"] = -labels["forces"]
     real_types = _rows(folder, "real_atom_types", m, n)
     for i in range(m):
         types = system.types if real_types is None else np.asarray(real_types[i], dtype=np.int64)

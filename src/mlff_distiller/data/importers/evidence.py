@@ -230,11 +230,30 @@ def rms_force(frames: Sequence[Frame]) -> float:
     return float(np.sqrt((flat**2).mean())) if len(flat) else float("nan")
 
 
-def stress_sizes(frames: Sequence[Frame]) -> Floats:
-    """Return the largest component of each stress (S,), in the file's unit, zero stresses left out."""
-    sizes = np.array([np.abs(f.values["stress"]).max() for f in frames if f.values.get("stress") is not None])
+def stress_sizes(frames: Sequence[Frame], name: str = "stress", *, length: float = 1.0) -> Floats:
+    """Return the largest component of each stress (S,), in the file's unit, or of each virial over its volume.
+
+    Zeros and what is not finite are left out.
+
+    Parameters
+    ----------
+    frames : sequence of Frame
+        In the file's units.
+    name : str
+        "stress" or "virial".
+    length : float
+        Angstrom per unit of length; volumes are in Angstrom^3.
+    """
+    sizes = np.array([_largest(f, name, length) for f in frames if f.values.get(name) is not None])
     kept: Floats = sizes[np.isfinite(sizes) & (sizes > 0)] if len(sizes) else sizes
     return kept
+
+
+def _largest(frame: Frame, name: str, length: float) -> float:
+    largest = float(np.abs(frame.values[name]).max())
+    if name == "stress":
+        return largest
+    return largest / (abs(np.linalg.det(frame.cell)) * length**3) if frame.cell is not None else np.nan
 
 
 def explain(ratio: float, *, energy: str, forces: str, n_atoms: float) -> str:
@@ -256,7 +275,7 @@ def explain(ratio: float, *, energy: str, forces: str, n_atoms: float) -> str:
     >>> explain(1 / 9, energy="eV", forces="eV/Angstrom", n_atoms=9)
     'the energies look like energies per atom (--energy-per-atom)'
     >>> explain(-1.0, energy="eV", forces="eV/Angstrom", n_atoms=9)
-    'the forces look like gradients, of the opposite sign'
+    'the forces look like gradients, of the opposite sign (--forces-are-gradients)'
     """
     found, size = [], abs(ratio)
     if not _near(size, 1):
@@ -273,7 +292,8 @@ def explain(ratio: float, *, energy: str, forces: str, n_atoms: float) -> str:
         found += [f"the lengths look like {u}" for u, f in (("Bohr", BOHR), ("nm", 10.0)) if _near(size, f)]
         found += ["the energies look like energies per atom (--energy-per-atom)"] * _near(size * n_atoms, 1)
         found += ["the energies look like totals, not per atom"] * _near(size, n_atoms)
-    sign = ["the forces look like gradients, of the opposite sign"] * (ratio < 0 and (bool(found) or _near(size, 1)))
+    is_turned = ratio < 0 and (bool(found) or _near(size, 1))
+    sign = ["the forces look like gradients, of the opposite sign (--forces-are-gradients)"] * is_turned
     return " and ".join(([" or ".join(found)] if found else []) + sign)
 
 
@@ -283,3 +303,15 @@ def _force_units() -> list[str]:
 
 def _near(a: float, b: float) -> bool:
     return bool(abs(a / b - 1) < SLOPE_TOLERANCE)
+
+
+def totals(frames: Sequence[Frame], per_atom: bool) -> list[Frame]:
+    """Return frames with total energies."""
+    if not per_atom:
+        return list(frames)
+    return [
+        Frame(**{**vars(f), "values": {**f.values, "energy": f.values["energy"] * len(f.numbers)}})
+        if "energy" in f.values
+        else f
+        for f in frames
+    ]

@@ -11,15 +11,20 @@ import numpy as np
 
 from mlff_distiller.atoms.elements import SYMBOLS
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.data.importers.frame import Array, Declared, Frame, Quantity
-from mlff_distiller.data.importers.keys import choose, declared_units, fits, pick
+from mlff_distiller.data.importers.declarations import Declarations
+from mlff_distiller.data.importers.frame import Array, Frame
+from mlff_distiller.data.importers.keys import choose, fits
+from mlff_distiller.data.importers.picking import pick
 from mlff_distiller.data.importers.plan import ImportPlan
 
 _NUMBER_OF: Final = {symbol.lower(): number for number, symbol in enumerate(SYMBOLS)}
 _PLAIN: Final = "species:S:1:pos:R:3"
 _SPECIES: Final = ("species", "symbols", "element", "elements", "Z", "numbers")
 _POSITIONS: Final = ("pos", "positions")
-_NAME: Final = re.compile(r"""("[^"]*"|'[^']*'|[^\s="']+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\{[^}]*\}|[^\s]*)""")
+_ESCAPED: Final = re.compile(r"\\(u[0-9a-fA-F]{4}|[\\\"])")
+_NAME: Final = re.compile(
+    r"""("(?:[^"\\]|\\.)*"|'[^']*'|[^\s="']+)\s*=\s*("(?:[^"\\]|\\.)*"|'[^']*'|\{[^}]*\}|[^\s]*)"""
+)
 
 
 _SWITCHES: Final = {"T": True, "True": True, "true": True, "F": False, "False": False, "false": False}
@@ -61,22 +66,23 @@ class ExtxyzReader:
     """
 
     def __init__(self, path: Path, plan: ImportPlan) -> None:
-        self._path = path
+        self._path, self._plan = path, plan
         names: Counter[str] = Counter()
-        units: Counter[tuple[str, str, str]] = Counter()
+        declarations = Declarations()
         self.n_frames = 0
         for raw in _frames_of(path):
             self.n_frames += 1
             info = _texts(raw.comment)
             columns = _columns(_value(info.get("Properties", _PLAIN)), raw.number, path)
-            names.update(_labels_among(info, columns).keys())
-            units.update((q, *said) for q, said in _declared(info).items())
+            found = _labels_among(info, columns).keys()
+            names.update(found)
+            declarations.add({name: _value(text) for name, text in info.items() if "unit" in name.lower()}, found)
         if not self.n_frames:
             raise DataError(f"{path} holds no frames; check the path of the file")
         for ordinary in ("Lattice", "Properties", "pbc", *_SPECIES, *_POSITIONS):
             names.pop(ordinary, None)
         self._keys = choose(names, plan, where=str(path))
-        self.units = _agreed(units, self.n_frames, path)
+        self.units = declarations.agreed(self._keys, plan, where=str(path))
 
     def frames(self) -> Iterator[Frame]:
         """Yield all frames, in the order of the file."""
@@ -90,13 +96,14 @@ class ExtxyzReader:
         species = _first(columns, _SPECIES, where)
         lattice = info.pop("Lattice", None)
         pbc = _switches(info.pop("pbc", lattice is not None), where)
+        labels = {name: column for name, column in columns.items() if name in self._keys.values()}
         return Frame(
             where=where,
             numbers=_atomic_numbers(species),
             positions=_in_numbers(_first(columns, _POSITIONS, where), where),
             cell=None if lattice is None else _matrix(lattice, where),
             pbc=pbc,
-            **pick(_labels_among(info, columns), self._keys, where=where),
+            **pick(_labels_among(info, labels), self._keys, self._plan, where=where),
         )
 
 
@@ -109,13 +116,19 @@ def _labels_among(info: dict[str, Any], columns: Mapping[str, Any]) -> dict[str,
 
 def _texts(comment: str) -> dict[str, str]:
     """Return the names and values of a comment line, as text."""
-    return {name.strip("\"'"): value for name, value in _NAME.findall(comment)}
+    return {_unquoted(name): value for name, value in _NAME.findall(comment)}
+
+
+def _unquoted(text: str) -> str:
+    r"""Return text without its quotes: what we write escapes backslashes, ASE only quotes and what JSON escapes."""
+    if text[:1] == '"':
+        return _ESCAPED.sub(lambda found: found[1] if len(found[1]) == 1 else chr(int(found[1][1:], 16)), text[1:-1])
+    return text[1:-1] if text[:1] == "'" else text
 
 
 def _value(text: str) -> Any:
-    """Return a value as what it is: a switch, a number, an array of numbers, or text."""
-    if text[:1] in ('"', "'"):
-        text = text[1:-1].replace('\\"', '"')
+    """Return a value as what it is: a switch, a number, a list of them, or text."""
+    text = _unquoted(text)
     if text.startswith("_JSON"):
         return _json(text.removeprefix("_JSON"))
     if text.startswith("["):
@@ -123,19 +136,17 @@ def _value(text: str) -> Any:
     items = text.strip("{}").replace(",", " ").split()
     if items and all(item in _SWITCHES for item in items):
         switches = [_SWITCHES[item] for item in items]
-        return switches[0] if len(items) == 1 else np.array(switches)
+        return switches[0] if len(items) == 1 else switches
     try:
-        numbers = np.array([float(item) for item in items])
+        numbers = [int(item) if item.lstrip("+-").isdecimal() else float(item) for item in items]
     except ValueError:
         return text
-    if len(items) != 1:
-        return numbers if items else text
-    return int(items[0]) if items[0].lstrip("+-").isdecimal() else float(items[0])
+    return numbers[0] if len(numbers) == 1 else numbers or text
 
 
 def _json(text: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text, strict=False)
     except ValueError:
         return text
 
@@ -272,22 +283,3 @@ def _atomic_numbers(species: Array) -> Array:
 
 def _atomic_number(symbol: str) -> int:
     return _NUMBER_OF.get(symbol.lower(), int(float(symbol)) if symbol.replace(".0", "").isdecimal() else 0)
-
-
-def _declared(info: dict[str, str]) -> dict[str, tuple[str, str]]:
-    return declared_units({name: _value(text) for name, text in info.items() if "unit" in name})
-
-
-def _agreed(units: Counter[tuple[str, str, str]], n_frames: int, path: Path) -> dict[Quantity, Declared]:
-    """Return the units that every frame declares."""
-    agreed: dict[Quantity, Declared] = {}
-    for (quantity, unit, why), count in units.items():
-        others = {u for q, u, _ in units if q == quantity}
-        if len(others) > 1:
-            raise DataError(
-                f"{path} declares more than one unit of {quantity} ({', '.join(sorted(others))}); split it by unit, "
-                "then import each part"
-            )
-        if count == n_frames:
-            agreed[quantity] = Declared(unit, why)
-    return agreed

@@ -35,6 +35,8 @@ class Frame:
         the frame has.
     info : dict
         JSON-able things worth keeping: where it comes from, names of molecule and configuration.
+    left_out : tuple of str
+        What the file says beside and is not kept, for instance "info 'spectrum'".
     """
 
     where: str
@@ -46,6 +48,7 @@ class Frame:
     spin: float | None = None
     values: dict[str, Array] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -1,18 +1,16 @@
 """Names of labels in foreign files: which name stands for which quantity, and when that is not certain."""
 
-from collections.abc import Collection, Mapping
-from typing import Any, Final, TypedDict
-
-import numpy as np
+import re
+from collections.abc import Mapping
+from typing import Final
 
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.registry import nearest
-from mlff_distiller.data.importers.frame import Array
 from mlff_distiller.data.importers.plan import ImportPlan, option
 
 _WORDS: Final = {
     "energy": ("total_energy", "potential_energy", "energy", "etot"),
-    "forces": ("forces", "force"),
+    "forces": ("forces", "force", *(f"{of}gradient{s}" for of in ("total_", "energy_", "") for s in ("", "s"))),
     "stress": ("stress", "stresses"),
     "virial": ("virial", "virials"),
     "atomic_energies": ("atomic_energies", "energies", "local_energy", "node_energy"),
@@ -22,25 +20,20 @@ _WORDS: Final = {
 _PART: Final = (  # an energy with one of these before it is a part of the energy, or another one
     *("free", "kinetic", "homo", "lumo", "fermi", "gap", "nl", "zero_point", "dispersion", "vdw", "d3", "d4"),
     *("corrected", "correction", "cut_off", "cutoff", "formation", "atomization", "interaction", "binding", "cohesive"),
-    *(
-        "adsorption",
-        "hull",
-        "solvation",
-        "coulomb",
-        "nuclear_repulsion",
-        "relaxed",
-        "reorganization",
-        "strain",
-        "calculate",
-        "compute",
-    ),
+    *("adsorption", "hull", "solvation", "coulomb", "nuclear_repulsion", "relaxed", "reorganization", "strain"),
+    *("calculate", "compute", "density", "field"),
 )
+_GRADIENT: Final = re.compile(r"gradient|(?:^|[^a-z])grads?(?:$|[^a-z])", re.IGNORECASE)
+_NO_LABEL: Final = "info_"
 _OF_ATOMS: Final = ("forces", "atomic_energies")
-_PLAN_FIELDS: Final = {name: f"{name}_key" for name in _WORDS}
+PLAN_FIELDS: Final = {name: f"{name}_key" for name in _WORDS}
+"""The setting that names each quantity."""
 
 
 def meaning(name: str) -> tuple[str, str] | None:
     """Return the quantity that a name stands for and the prefix before it, or None.
+
+    ``info_`` is the prefix that our exporters give to free information which is named like a label.
 
     Examples
     --------
@@ -48,12 +41,27 @@ def meaning(name: str) -> tuple[str, str] | None:
     (('energy', 'ref'), ('forces', ''), None, None)
     """
     lower = name.lower().replace("-", "_")
+    if lower.startswith(_NO_LABEL):
+        return None
     for quantity, words in _WORDS.items():
         for word in words:
             prefix = lower.removesuffix(word).rstrip("_")
             if lower == word or (lower.endswith(f"_{word}") and quantity not in ("charge", "spin")):
                 return None if any(part in prefix for part in _PART) else (quantity, prefix)
     return None
+
+
+def is_gradient(name: str | None, plan: ImportPlan) -> bool:
+    """Return whether what a name stands for is the gradient of the energy, the negative of the forces.
+
+    Examples
+    --------
+    >>> [is_gradient(name, ImportPlan()) for name in ("dft_total_gradient", "grad", "forces", "upgraded_forces")]
+    [True, True, False, False]
+    >>> is_gradient("forces", ImportPlan(forces_are_gradients=True))
+    True
+    """
+    return plan.forces_are_gradients or (name is not None and _GRADIENT.search(name) is not None)
 
 
 def fits(name: str, *, of_atoms: bool) -> bool:
@@ -113,7 +121,7 @@ def choose(names: Mapping[str, int], plan: ImportPlan, *, where: str) -> dict[st
 
 
 def _one(quantity: str, names: Mapping[str, int], plan: ImportPlan, where: str) -> str | None:
-    field = _PLAN_FIELDS[quantity]
+    field = PLAN_FIELDS[quantity]
     given: str | None = getattr(plan, field)
     if given is not None:
         if given not in names:
@@ -121,7 +129,8 @@ def _one(quantity: str, names: Mapping[str, int], plan: ImportPlan, where: str) 
                 f"{where} has nothing named '{given}'{nearest(given, list(names))}; give another {option(field)}"
             )
         return given
-    found = [name for name in names if (known := meaning(name)) and known[0] == quantity]
+    taken = {getattr(plan, other) for other in PLAN_FIELDS.values()}
+    found = [name for name in names if name not in taken and (known := meaning(name)) and known[0] == quantity]
     if len(found) > 1:
         listed = ", ".join(f"{name} ({names[name]} frames)" for name in found)
         raise DataError(
@@ -141,110 +150,3 @@ def _refuse_mixed(chosen: dict[str, str], plan: ImportPlan, where: str) -> None:
             f"{where} names its energies '{chosen['energy']}' but its forces '{chosen['forces']}', so they may be of "
             "two methods; if they belong together, say so with --energy-key and --forces-key"
         )
-
-
-_DECLARATIONS: Final = {
-    "length": ("length_unit", "distance_unit", "position_unit", "positions_unit", "pos_unit"),
-    "energy": ("energy_unit", "energies_unit"),
-    "forces": ("force_unit", "forces_unit"),
-    "stress": ("stress_unit", "stresses_unit"),
-    "virial": ("virial_unit", "virials_unit"),
-}
-
-
-def declared_units(info: Mapping[str, object]) -> dict[str, tuple[str, str]]:
-    """Return quantity to (unit, who says so) as the free information of a frame or file declares it.
-
-    Understands ``energy_unit=eV`` and the like, and a dictionary ``units`` by names of quantities.
-
-    Examples
-    --------
-    >>> declared_units({"forces_unit": "eV/A", "units": {"energy": "eV"}})
-    {'forces': ('eV/A', "'forces_unit' of the file"), 'energy': ('eV', "'units' of the file")}
-    """
-    found = {}
-    for quantity, spellings in _DECLARATIONS.items():
-        for spelling in spellings:
-            unit = info.get(spelling, info.get(f"{spelling}s"))
-            if isinstance(unit, str):
-                found[quantity] = (unit, f"'{spelling}' of the file")
-    table = info.get("units")
-    if isinstance(table, Mapping):
-        for name, unit in table.items():
-            known = meaning(str(name))
-            if known and known[0] in _DECLARATIONS and isinstance(unit, str):
-                found.setdefault(known[0], (unit, "'units' of the file"))
-    return found
-
-
-class Picked(TypedDict):
-    """What of a frame comes from named values."""
-
-    values: dict[str, Array]
-    charge: float | None
-    spin: float | None
-    info: dict[str, Any]
-
-
-def pick(found: Mapping[str, Any], keys: Mapping[str, str], *, where: str) -> Picked:
-    """Return labels, charge, spin and the information worth keeping, from everything a frame holds by name.
-
-    Parameters
-    ----------
-    found : mapping
-        Name to value.
-    keys : mapping
-        Quantity to name, as :func:`choose` settled it.
-    where : str
-        What an error message calls the frame.
-
-    Raises
-    ------
-    DataError
-        If a label is not made of numbers.
-
-    Examples
-    --------
-    >>> pick({"E": -1.5, "name": "water", "gap": 0.3}, {"energy": "E"}, where="row 1")
-    {'values': {'energy': array(-1.5)}, 'charge': None, 'spin': None, 'info': {'name': 'water'}}
-    """
-    values = {q: _numbers(found[name], name, where) for q, name in keys.items() if found.get(name) is not None}
-    charge, spin = (None if (v := values.pop(q, None)) is None else _one_number(v, q, where) for q in _SCALARS)
-    return {"values": values, "charge": charge, "spin": spin, "info": _worth_keeping(found, keys.values())}
-
-
-_SCALARS: Final = ("charge", "spin")
-_TEXT_LENGTH: Final = 120
-
-
-def _numbers(value: Any, name: str, where: str) -> Array:
-    try:
-        if np.asarray(value).dtype != np.bool_:
-            return np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        pass
-    raise DataError(f"{where}: '{name}' is not made of numbers ({value!r:.60}); name another key")
-
-
-def _one_number(value: Array, quantity: str, where: str) -> float:
-    if value.size != 1:
-        raise DataError(
-            f"{where}: the {quantity} of a structure is one number, but this one has {value.size}; name another key "
-            f"with {option(_PLAN_FIELDS[quantity])}"
-        )
-    return float(value.reshape(()))
-
-
-def _worth_keeping(found: Mapping[str, Any], labels: Collection[str]) -> dict[str, Any]:
-    """Return names, tags and counts; numbers without a unit are left behind."""
-    kept: dict[str, Any] = {}
-    for name, value in found.items():
-        if name in labels:
-            continue
-        if isinstance(value, bool | np.bool_):
-            kept[name] = bool(value)
-        elif isinstance(value, int | np.integer):
-            kept[name] = int(value)
-        elif isinstance(value, str) and len(value) <= _TEXT_LENGTH:
-            kept[name] = value
-    return kept

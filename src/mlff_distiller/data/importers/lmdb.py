@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.importers import lmdb_file
+from mlff_distiller.data.importers.declarations import declared_units
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
 from mlff_distiller.data.importers.guard import guarded, translated
 from mlff_distiller.data.importers.hdf5 import as_text, atomic_numbers
-from mlff_distiller.data.importers.keys import choose, declared_units, pick
+from mlff_distiller.data.importers.keys import choose
 from mlff_distiller.data.importers.lmdb_file import Entry, LmdbFile
 from mlff_distiller.data.importers.npz import read_member
+from mlff_distiller.data.importers.picking import pick
 from mlff_distiller.data.importers.plan import ImportPlan
 
 _SAMPLE: Final = 1000
@@ -60,7 +62,7 @@ class LmdbReader:
     """
 
     def __init__(self, path: Path, plan: ImportPlan) -> None:
-        self.path = path
+        self.path, self._plan = path, plan
         names: Counter[str] = Counter()
         with translated(path), lmdb_file.opened(path) as file:
             self.n_frames: int | None = count(file)
@@ -81,7 +83,7 @@ class LmdbReader:
         with lmdb_file.opened(self.path) as file:
             for entry in structures(file):
                 place = f"{self.path.name}, entry {entry.key.decode('utf-8', 'replace')}"
-                yield _frame(_row(file, entry), self._keys, place)
+                yield _frame(_row(file, entry), self._keys, self._plan, where=place)
 
 
 def structures(file: LmdbFile) -> Iterator[Entry]:
@@ -185,7 +187,7 @@ def _labels(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if name not in (*_NUMBERS, *_POSITIONS, *_CELL, "pbc")}
 
 
-def _frame(row: dict[str, Any], keys: dict[str, str], where: str) -> Frame:
+def _frame(row: dict[str, Any], keys: dict[str, str], plan: ImportPlan, *, where: str) -> Frame:
     cell = _one(row, _CELL, where)
     cell = None if cell is None or not np.any(cell) else np.asarray(cell, dtype=float).reshape(3, 3)
     pbc = row.get("pbc", cell is not None)
@@ -195,7 +197,7 @@ def _frame(row: dict[str, Any], keys: dict[str, str], where: str) -> Frame:
         positions=np.asarray(_one(row, _POSITIONS, where), dtype=float),
         cell=cell,
         pbc=np.broadcast_to(np.asarray(pbc, dtype=bool).reshape(-1), 3),
-        **pick(_labels(row), keys, where=where),
+        **pick(_labels(row), keys, plan, where=where),
     )
 
 

@@ -16,6 +16,7 @@ from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.importers import hdf5
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
 from mlff_distiller.data.importers.guard import guarded, translated
+from mlff_distiller.data.importers.keys import is_gradient
 from mlff_distiller.data.importers.plan import ImportPlan
 
 
@@ -65,6 +66,7 @@ class MaceReader:
             "atomic_energies": plan.atomic_energies_key or "atomic_energies",
         }
         self._charge, self._spin = plan.charge_key or "total_charge", plan.spin_key or "total_spin"
+        self._is_gradient = is_gradient(self._keys["forces"], plan)
         self.units: dict[Quantity, Declared] = {}
         with translated(path), hdf5.opened(path) as file:
             self.n_frames: int | None = sum(len(batch) for batch in _batches(file))
@@ -89,6 +91,8 @@ class MaceReader:
         numbers = hdf5.atomic_numbers(hdf5.read(group, "atomic_numbers"), place)
         pbc, config_type = _optional(group, "pbc"), _text(group, "config_type")
         values = {name: value for name, key in self._keys.items() if (value := _label(group, key)) is not None}
+        if "forces" in values and self._is_gradient:
+            values["forces"] = -values["forces"]
         return Frame(
             where=place,
             numbers=numbers,

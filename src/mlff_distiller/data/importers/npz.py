@@ -15,6 +15,7 @@ from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
 from mlff_distiller.data.importers.guard import guarded, translated
+from mlff_distiller.data.importers.keys import is_gradient
 from mlff_distiller.data.importers.plan import ImportPlan
 
 Array = NDArray[Any]
@@ -74,6 +75,7 @@ class NpzReader:
         with translated(path), _archive(path) as archive:
             keys = [name.removesuffix(".npy") for name in archive.namelist()]
             self._names = _names(path, keys, plan)
+            self._is_gradient = is_gradient(self._names["forces"], plan)
             self.units = _units(archive, keys, self._names)
             self._positions = read_member(archive, self._names["positions"])
             if self._positions.ndim != 3 or self._positions.shape[2] != 3:
@@ -91,6 +93,8 @@ class NpzReader:
     def _frames(self) -> Iterator[Frame]:
         arrays = self._arrays()
         info = arrays.pop("info", None)
+        if self._is_gradient and "forces" in arrays:
+            arrays["forces"] = -arrays["forces"]
         for i, positions in enumerate(self._positions):
             numbers = arrays["numbers"][i]
             real = numbers > 0  # the file pads smaller molecules with zeros

@@ -52,6 +52,9 @@ class ImportPlan(Plan):
     charge_key: str | None = Field(None, description="Name of the total charge in the file.")
     spin_key: str | None = Field(None, description="Name of the spin multiplicity 2S + 1 in the file.")
     energy_per_atom: bool = Field(False, description="Energies in the file are per atom, not total.")
+    forces_are_gradients: bool = Field(
+        False, description="Forces in the file are gradients of the energy: their sign is turned."
+    )
     theory: str | None = Field(
         None,
         min_length=1,
@@ -92,3 +95,16 @@ def _canonical(component: str) -> str:
 def option(field: str) -> str:
     """Return the command-line form of a setting's name."""
     return "--" + field.replace("_", "-")
+
+
+def asked(plan: ImportPlan) -> dict[str, str]:
+    """Return the units, signs and orders that the user said, by quantity."""
+    said = {
+        "length": plan.length_unit,
+        "energy": plan.energy_unit,
+        "forces": plan.force_unit,
+        "stress": plan.stress_unit,
+        "stress sign": plan.stress_sign,
+        "stress order": plan.stress_order,
+    }
+    return {quantity: value for quantity, value in said.items() if value is not None}

@@ -1,7 +1,7 @@
 """Settling of units: option, declaration of the file, definition of the format, convention - or a refusal."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from mlff_distiller.core.errors import DataError, UnknownNameError
 from mlff_distiller.data.importers import evidence
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
-from mlff_distiller.data.importers.plan import ImportPlan
+from mlff_distiller.data.importers.plan import ImportPlan, asked
 from mlff_distiller.data.importers.sanity import fault
 from mlff_distiller.data.importers.stress import VOIGT
 from mlff_distiller.data.importers.units import ENERGY_UNITS, canonical, factor
@@ -32,10 +32,18 @@ _OPTIONS: Final = {
 FOLLOWS_ASE: Final = ("extxyz", "ase-db", "aselmdb", "traj", "mace-hdf5")
 """Formats whose convention is ASE's: eV, Angstrom, eV/Angstrom, eV/Angstrom^3, tension positive, Voigt order."""
 
+_OPTION_OF: Final = {**_OPTIONS, "virial": "--energy-unit"}
 _CONVENTION: Final = "ASE's convention"
+_CONFIRMED: Final = "confirmed by the numbers"
+_TOGETHER: Final = "the numbers fit each other, but do not say in which unit"
+_UNCONFIRMED: Final = "not confirmed by the numbers"
 _HOT: Final = 15.0
 _STRESS_MEDIAN: Final = 1.0
 _STRESS_MAXIMUM: Final = 5.0
+_LOOKS: Final = {
+    "stress": "it looks like GPa, kbar or bar",
+    "virial": "it looks like a stress in GPa, kbar or bar (--stress-key names it as one)",
+}
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Settled:
     @property
     def is_convention(self) -> bool:
         """Whether nobody said so."""
-        return self.why == _CONVENTION
+        return self.why.startswith(_CONVENTION)
 
 
 @dataclass(frozen=True)
@@ -150,7 +158,7 @@ class _Settling:
         self.follows_ase = format_name in FOLLOWS_ASE
         self.needed = _needed(frames)
         self.found: dict[str, Settled] = {}
-        for quantity, unit in _asked(plan).items():
+        for quantity, unit in asked(plan).items():
             other = {str(name): said.unit for name, said in declared.items()}.get(quantity)
             why = f"option {_OPTIONS[quantity]}" + (f" (the file says {other})" if other else "")
             self._take(quantity, unit, why)
@@ -168,14 +176,15 @@ class _Settling:
         rows = tuple(self.found[name] for name in (*_OURS, "stress sign", "stress order") if name in self.found)
         units = Units(rows, self.plan.energy_per_atom)
         check(self.frames, units, where=self.where)
-        return units
+        with_reasons = tuple(replace(row, why=_confirmed(row, units, self.frames)) for row in rows)
+        return replace(units, rows=with_reasons)
 
     def _take(self, quantity: str, unit: str, why: str) -> None:
         if quantity not in self.found and quantity in self.needed:
             try:
                 name = canonical(quantity, unit) if quantity in _OURS else unit
             except UnknownNameError as error:
-                raise DataError(f"{self.where}: {why} says '{unit}': {error}; give {_OPTIONS[quantity]}") from error
+                raise DataError(f"{self.where}: {why} says '{unit}': {error}; give {_OPTION_OF[quantity]}") from error
             self.found[quantity] = Settled(quantity, name, why)
 
     def _convention(self) -> None:
@@ -203,7 +212,7 @@ class _Settling:
     def _detect_by_work(self) -> None:
         """Settle energies by forces or forces by energies, where energy differences are the work of the forces."""
         length = self.found["length"].unit
-        work = evidence.work(_totals(self.frames, self.plan.energy_per_atom), length=factor("length", length))
+        work = evidence.work(evidence.totals(self.frames, self.plan.energy_per_atom), length=factor("length", length))
         if work is None or work.slope < 0:
             return
         why = f"detected: energy differences are the work of the forces ({work.n_pairs} pairs of frames)"
@@ -224,13 +233,16 @@ class _Settling:
 
     def _virial(self) -> None:
         if "energy" in self.found:
-            self._take("virial", self.found["energy"].unit, "as the energies")
+            energy = self.found["energy"]
+            self._take("virial", energy.unit, energy.why if energy.is_option else "as the energies")
 
     def _sign_and_order(self) -> None:
         stress = self.found.get("stress") or self.found.get("virial")
         if self.follows_ase and stress is not None and factor(stress.quantity, stress.unit) == 1:
             self._take("stress sign", "tension-positive", _CONVENTION)
-            self._take("stress order", VOIGT, _CONVENTION)
+            virials = [frame.values["virial"] for frame in self.frames if "virial" in frame.values]
+            if not any(np.shape(virial) == (6,) for virial in virials):
+                self._take("stress order", VOIGT, _CONVENTION)  # ASE knows no virial; six of VASP are ordered otherwise
 
     def _refuse_idle_options(self) -> None:
         """Refuse what would have no effect on a virial, whose sign and unit follow from its definition."""
@@ -273,7 +285,7 @@ def check(frames: Sequence[Frame], units: Units, *, where: str) -> tuple[str, ..
             doubts.append(sentence)
             continue
         held = ", ".join(f"{row.quantity} {row.unit} ({row.why})" for row in rows)
-        options = " or ".join(_OPTIONS[row.quantity] for row in rows if not row.is_option)
+        options = " or ".join(_OPTION_OF[row.quantity] for row in rows if not row.is_option)
         raise DataError(f"{where}: {sentence}, which contradicts {held}; if the file is right, say so with {options}")
     return tuple(doubts)
 
@@ -307,51 +319,68 @@ def _against_bonds(frames: Sequence[Frame], units: Units) -> tuple[tuple[str, ..
 
 
 def _against_work(frames: Sequence[Frame], units: Units) -> tuple[tuple[str, ...], str] | None:
-    energy, forces, length = units.row("energy"), units.row("forces"), units.row("length")
-    if energy is None or forces is None or length is None:
+    energy, forces, work = units.row("energy"), units.row("forces"), _work(frames, units)
+    if energy is None or forces is None or work is None:
         return None
-    scale = factor("length", length.unit)
-    work = evidence.work(_totals(frames, units.energy_per_atom), length=scale)
-    if work is None:
-        return None
-    ratio = work.slope * factor("energy", energy.unit) / (factor("forces", forces.unit) * scale)
-    what = evidence.explain(ratio, energy=energy.unit, forces=forces.unit, n_atoms=work.n_atoms)
+    what = evidence.explain(work.slope, energy=energy.unit, forces=forces.unit, n_atoms=work.n_atoms)
     if not what:
         return None
-    sentence = f"energy differences are {ratio:.4g} times the work of the forces ({work.n_pairs} pairs), so {what}"
+    sentence = f"energy differences are {work.slope:.4g} times the work of the forces ({work.n_pairs} pairs), so {what}"
     return ("energy", "forces", "length"), sentence
+
+
+def _work(frames: Sequence[Frame], units: Units) -> evidence.Work | None:
+    """Return how energy differences compare with the work of the forces, in the settled units."""
+    if not all(units.row(quantity) for quantity in ("energy", "forces", "length")):
+        return None
+    scale = units.factor("length")
+    work = evidence.work(evidence.totals(frames, units.energy_per_atom), length=scale)
+    if work is None:
+        return None
+    return replace(work, slope=work.slope * units.factor("energy") / (units.factor("forces") * scale))
+
+
+def _confirmed(row: Settled, units: Units, frames: Sequence[Frame]) -> str:
+    """Return the reason of a line, for a convention with what the numbers say to it."""
+    if not row.is_convention:
+        return row.why
+    work = _work(frames, units)
+    fits = work is not None and abs(work.slope - 1) < evidence.SLOPE_TOLERANCE
+    is_total = evidence.total_energy_unit(frames, per_atom=units.energy_per_atom) == "eV"
+    energy, forces = units.row("energy"), units.row("forces")
+    said = {
+        "length": evidence.length_unit(frames) == "Angstrom",
+        "energy": is_total or (fits and forces is not None and not forces.is_convention),
+        "forces": fits and energy is not None and (is_total or not energy.is_convention),
+    }
+    if said.get(row.quantity):
+        return f"{_CONVENTION}, {_CONFIRMED}"
+    return f"{_CONVENTION}, {_TOGETHER if fits and row.quantity in ('energy', 'forces') else _UNCONFIRMED}"
 
 
 def _against_heat(frames: Sequence[Frame], units: Units) -> tuple[tuple[str, ...], str] | None:
     row, size = units.row("forces"), evidence.rms_force(frames)
-    if row is None or not row.is_convention or not size > _HOT:
+    if row is None or row.is_option or not size * units.factor("forces") > _HOT:
         return None
-    return ("forces",), f"the forces are {size:.3g} (root mean square), more than any hot sample has in eV/Angstrom"
-
-
-def _against_pressure(frames: Sequence[Frame], units: Units) -> tuple[tuple[str, ...], str] | None:
-    row, sizes = units.row("stress"), evidence.stress_sizes(frames)
-    if row is None or not row.is_convention or not len(sizes):
-        return None
-    if np.median(sizes) < _STRESS_MEDIAN and sizes.max() < _STRESS_MAXIMUM:
-        return None
-    pressure = sizes.max() / factor("stress", "GPa")
-    return ("stress",), (
-        f"the stress reaches {sizes.max():.3g} (median {np.median(sizes):.3g}), as eV/Angstrom^3 a pressure of "
-        f"{pressure:.3g} GPa, so it looks like GPa, kbar or bar"
+    return ("forces",), (
+        f"the forces are {size:.3g} {row.unit} (root mean square), {size * units.factor('forces'):.3g} eV/Angstrom, "
+        "more than any hot sample has"
     )
 
 
-def _totals(frames: Sequence[Frame], per_atom: bool) -> list[Frame]:
-    """Return frames with total energies."""
-    if not per_atom:
-        return list(frames)
-    return [
-        Frame(**{**vars(f), "values": {**f.values, "energy": f.values["energy"] * len(f.numbers)}})
-        if "energy" in f.values
-        else f
-        for f in frames
-    ]
+def _against_pressure(frames: Sequence[Frame], units: Units) -> tuple[tuple[str, ...], str] | None:
+    for quantity, what in (("stress", "the stress"), ("virial", "the virial over the volume")):
+        row = units.row(quantity)
+        if row is None or (quantity == "stress" and not row.is_convention):
+            continue
+        sizes = evidence.stress_sizes(frames, quantity, length=units.factor("length")) * units.factor(quantity)
+        if len(sizes) and (np.median(sizes) >= _STRESS_MEDIAN or sizes.max() >= _STRESS_MAXIMUM):
+            pressure = sizes.max() / factor("stress", "GPa")
+            return (quantity,), (
+                f"{what} reaches {sizes.max():.3g} (median {np.median(sizes):.3g}) eV/Angstrom^3, a pressure of "
+                f"{pressure:.3g} GPa, so {_LOOKS[quantity]}"
+            )
+    return None
 
 
 def _needed(frames: Sequence[Frame]) -> set[str]:
@@ -366,15 +395,3 @@ def _needed(frames: Sequence[Frame]) -> set[str]:
     if any(np.shape(tensor) == (6,) for tensor in tensors):
         needed.add("stress order")
     return needed
-
-
-def _asked(plan: ImportPlan) -> dict[str, str]:
-    asked = {
-        "length": plan.length_unit,
-        "energy": plan.energy_unit,
-        "forces": plan.force_unit,
-        "stress": plan.stress_unit,
-        "stress sign": plan.stress_sign,
-        "stress order": plan.stress_order,
-    }
-    return {quantity: value for quantity, value in asked.items() if value is not None}

@@ -17,6 +17,7 @@ from mlff_distiller.core.registry import nearest
 from mlff_distiller.data.importers import hdf5, molecule_groups
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
 from mlff_distiller.data.importers.guard import guarded, translated
+from mlff_distiller.data.importers.keys import is_gradient
 from mlff_distiller.data.importers.molecule_groups import Molecule, Names
 from mlff_distiller.data.importers.plan import ImportPlan
 
@@ -139,8 +140,8 @@ def _names(group: Any, plan: ImportPlan) -> Names:
     _must_hold(group, [plan.energy_key, plan.forces_key, plan.charge_key, plan.spin_key])
     charge = plan.charge_key or _first(group, ("charge", "total_charge"))
     spin = plan.spin_key or _first(group, ("spin_multiplicity", "spin_multiplicities_per_system", "spin", "mult"))
-    gradient = bool(forces) and "gradient" in str(forces)
-    return Names(*names, energy=energy, forces=forces, charge=charge, spin=spin, is_gradient=gradient)
+    turned = is_gradient(forces, plan)
+    return Names(*names, energy=energy, forces=forces, charge=charge, spin=spin, is_gradient=turned)
 
 
 def _of_kind(group: Any, kind: str, asked: str | None) -> str | None:
@@ -182,6 +183,9 @@ def _single(group: Any, names: Names, plan: ImportPlan) -> Frame:
     """Return the one conformation of a group of mlip's form."""
     stress = plan.stress_key or "stress"
     labels = {"energy": names.energy, "forces": names.forces, "stress": stress}
+    values = {key: hdf5.read(group, name) for key, name in labels.items() if name and hdf5.holds(group, name)}
+    if "forces" in values and names.is_gradient:
+        values["forces"] = -values["forces"]
     return Frame(
         where=hdf5.where(group),
         numbers=hdf5.read(group, names.numbers),
@@ -190,7 +194,7 @@ def _single(group: Any, names: Names, plan: ImportPlan) -> Frame:
         pbc=hdf5.read(group, "pbc").astype(bool) if hdf5.holds(group, "pbc") else np.zeros(3, dtype=bool),
         charge=_number(group, names.charge),
         spin=_number(group, names.spin),
-        values={key: hdf5.read(group, name) for key, name in labels.items() if name and hdf5.holds(group, name)},
+        values=values,
         info={"molecule": group.name.strip("/")},
     )
 

@@ -8,8 +8,10 @@ from typing import Any
 import ase
 
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
-from mlff_distiller.data.importers.keys import choose, declared_units, pick
+from mlff_distiller.data.importers.declarations import Declarations
+from mlff_distiller.data.importers.frame import Frame
+from mlff_distiller.data.importers.keys import choose
+from mlff_distiller.data.importers.picking import pick
 from mlff_distiller.data.importers.plan import ImportPlan
 
 
@@ -44,18 +46,19 @@ class TrajectoryReader:
     """
 
     def __init__(self, path: Path, plan: ImportPlan) -> None:
-        self._path = path
+        self._path, self._plan = path, plan
         names: Counter[str] = Counter()
         self.n_frames = 0
-        declared: dict[str, tuple[str, str]] = {}
+        declarations = Declarations()
         for atoms in self._images():
             self.n_frames += 1
-            names.update(_found(atoms).keys())
-            declared = declared or declared_units(atoms.info)
+            found = _found(atoms)
+            names.update(found.keys())
+            declarations.add(atoms.info, found)
         if not self.n_frames:
             raise DataError(f"{path} holds no frames; check the path of the trajectory")
         self._keys = choose(names, plan, where=str(path))
-        self.units: dict[Quantity, Declared] = {q: Declared(*said) for q, said in declared.items()}
+        self.units = declarations.agreed(self._keys, plan, where=str(path))
 
     def frames(self) -> Iterator[Frame]:
         """Yield all frames, in the order of the file."""
@@ -67,8 +70,12 @@ class TrajectoryReader:
                 positions=atoms.positions,
                 cell=atoms.cell.array if atoms.cell.rank else None,
                 pbc=atoms.pbc,
-                **pick(_found(atoms), self._keys, where=where),
+                **pick(self._kept(atoms), self._keys, self._plan, where=where),
             )
+
+    def _kept(self, atoms: ase.Atoms) -> dict[str, Any]:
+        """Return labels and free information, but no results that are no labels (dipoles, magnetic moments)."""
+        return {k: v for k, v in _found(atoms).items() if k in self._keys.values() or k in atoms.info}
 
     def _images(self) -> Iterator[ase.Atoms]:
         from ase.io.trajectory import TrajectoryReader as AseTrajectory
