@@ -15,8 +15,11 @@ import pytest
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from mlff_distiller.atoms.conversion import from_ase
+from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.storage.store import Store
+from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.potentials.analytic import morse
 
 ENVIRONMENT = os.environ | {"COLUMNS": "110", "OMP_NUM_THREADS": "1"}
@@ -43,8 +46,6 @@ def refused(result: subprocess.CompletedProcess) -> str:
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory) -> Path:
     """An extended XYZ file of 60 rattled ethanols and 20 waters with labels that are gradients of a potential."""
-    from mlff_distiller.atoms.conversion import from_ase
-
     potential = morse(depth=1.0, width=1.2, distance=1.5, cutoff=5.0)
     rng = np.random.default_rng(0)
     frames = []
@@ -107,7 +108,12 @@ def test_bad_input_is_one_sentence_with_the_option_that_helps(frames, store, tmp
     assert "81" in said("select", store, "-o", tmp_path / "a", "--n", "81")
     assert "--elements" in said("filter", store, "-o", tmp_path / "a", "--elements", "H,Qq")
     assert "nothing to write" in said("filter", store, "-o", tmp_path / "a", "--elements", "He")
-    assert "trajectory segment" in said("split", store)
+    assert "--kind random" in said("split", store)
+    assert "give both" in said("export", store, tmp_path / "a.xyz", "--part", "train")
+    assert "give both" in said("export", store, tmp_path / "a.xyz", "--split", "mine")
+    assert "has no split 'nope'" in said("export", store, tmp_path / "a.xyz", "--split", "nope", "--part", "test")
+    assert not (tmp_path / "a.xyz").exists()
+    assert "is no data set" in said("info", tmp_path)
     assert "--kind" in said("split", store, "--kind", "radom")
     assert "sealed" in said("import", frames, "-o", frames.parent) or "other files" in said(
         "import", frames, "-o", frames.parent
@@ -124,6 +130,12 @@ def test_info_tells_what_is_there_and_what_looks_wrong(store):
 def test_split_select_filter_merge_export(store, tmp_path):
     told = done(mlffd("data", "split", store, "--kind", "random", "--name", "mine", "--test-fraction", 0.2))
     assert "test in train" in told
+    assert "of 16 test structures: the composition is also in train" in told
+    assert "Warning" not in told
+    done(mlffd("data", "split", store, "--kind", "random", "--name", "mine", "--test-fraction", 0.2))
+    assert "--overwrite" in refused(mlffd("data", "split", store, "--kind", "random", "--name", "mine", "--seed", 1))
+    nowhere = tmp_path / "none.xyz"
+    assert "mine" in refused(mlffd("data", "export", store, nowhere, "--split", "nope", "--part", "test"))
     assert "too few for training" in refused(mlffd("data", "split", store, "--kind", "formula"))
     assert "split mine" in done(mlffd("data", "info", store, "--quick"))
     exported = tmp_path / "test.xyz"
@@ -136,16 +148,42 @@ def test_split_select_filter_merge_export(store, tmp_path):
         mlffd("data", "select", store, "--kind", "stratified", "--by", "formula", "--n", 8, "-o", tmp_path / "few")
     )
     assert "as many at random" in told
+    assert "without a unit" in told
+    assert not re.search(r"\bmin\b", told)
     few = Store.open(tmp_path / "few")
     assert sorted({s.formula for s in few.structures()}) == ["C2H6O", "H2O"]
     assert few.header["settings"]["selection"]["kind"] == "stratified"
 
     told = done(mlffd("data", "filter", store, "--max-atoms", 3, "--unique", "near", "-o", tmp_path / "water"))
     assert re.search(r"max atoms +60", told)
+    everything = ("--elements", "H, C,O", "-o", tmp_path / "all")
+    assert "all 80 structures kept, no condition removed any" in done(mlffd("data", "filter", store, *everything))
     done(mlffd("data", "merge", tmp_path / "water", tmp_path / "few", "-o", tmp_path / "both", "--compress"))
     both = Store.open(tmp_path / "both")
     assert len(both) == len(Store.open(tmp_path / "water")) + 8
     assert both.identity == few.identity
+
+
+def test_parts_far_from_what_was_asked_are_warned_of_and_replaced_only_when_told(tmp_path):
+    path = tmp_path / "data"
+    with StoreWriter(path) as writer:
+        writer.append(range(15), [from_ase(molecule(name)) for name in ("H2O", "CH4", "NH3") for _ in range(5)])
+        writer.seal()
+    told = done(mlffd("data", "split", path, "--kind", "formula", "--no-leaks"))
+    assert "Warning: test has 33.3 % of the structures, not the 10.0 % asked for" in told
+    assert "0 of 5 test structures: the composition is also in train" in told
+    other = ("data", "split", path, "--kind", "molecule", "--no-leaks")
+    assert "made by kind formula and seed 0" in refused(mlffd(*other))
+    done(mlffd(*other, "--overwrite"))
+
+
+def test_labels_that_are_not_finite_are_said(tmp_path):
+    water = from_ase(molecule("H2O"))
+    with StoreWriter(tmp_path / "data") as writer:
+        writer.append([0, 1], [water] * 2, [Labels(energy=-6.0), Labels(energy=np.nan)])
+        writer.seal()
+    told = done(mlffd("data", "info", tmp_path / "data", "--quick"))
+    assert "-2.0000 to -2.0000, mean -2.0000 eV/atom; in 1 structure not a finite" in told
 
 
 def test_a_flipped_byte_is_found_named_and_repaired(store, tmp_path):

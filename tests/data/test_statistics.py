@@ -96,6 +96,24 @@ def test_energies_that_cannot_be_fitted():
         fit(h2 * 2, [-1.0, np.nan])
 
 
+def test_what_is_not_finite_is_counted_and_left_out_of_ranges():
+    h2 = molecules("H2") * 4
+    forces = [np.ones((2, 3)), np.array([[np.nan, 0, 0], [3, 4, 0]]), np.array([[np.inf, 0, 0]] * 2), np.zeros((2, 3))]
+    energies = [-2.0, np.nan, -np.inf, -4.0]
+    found = Statistics.of(columns(h2, [Labels(energy=e, forces=f) for e, f in zip(energies, forces, strict=True)]))
+    told = json.loads(json.dumps(found.summary(), allow_nan=False))
+    assert told["energy_per_atom_eV"] == {"min": -2.0, "mean": -1.5, "max": -1.0}
+    assert told["properties"] == {"energy": 4, "forces": 4}
+    assert told["not_finite"] == {"energy": 2, "forces": 2}
+    assert told["force_max_eV_per_A"] == 5.0
+    assert found.force_rms == pytest.approx(np.sqrt((6 + 25) / 15))
+    assert found.not_finite == 1
+    nothing = summary(columns(h2[:1], [Labels(energy=np.nan, forces=np.full((2, 3), np.nan))]))
+    assert nothing["energy_per_atom_eV"] is nothing["force_max_eV_per_A"] is None
+    with pytest.raises(DataError, match="structure 0 is not finite"):
+        fit(h2, [np.nan] * 4)
+
+
 def test_elements_without_an_energy_are_not_fitted():
     structures = molecules("H2O", "CH4")
     found = Statistics.of(columns(structures, [Labels(energy=-30.0), Labels(forces=np.zeros((5, 3)))]))
@@ -188,6 +206,8 @@ def test_masked_labels_do_not_count(many):
 
 
 def test_statistics_and_transforms_do_not_load_torch():
-    modules = ", ".join(f"mlff_distiller.data.{name}" for name in ("statistics", "loading.transforms", "batching", "source"))
+    modules = ", ".join(
+        f"mlff_distiller.data.{name}" for name in ("statistics", "loading.transforms", "loading.batching", "source")
+    )
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -41,6 +41,7 @@ def clusters(n: int, seed: int, *, periodic: bool = False) -> MolecularDataset:
     return MolecularDataset.from_structures(structures, TEACHER.predict(structures, {"energy", "forces", "stress"}))
 
 
+PAIR = Structure([1, 6], [[0, 0, 0], [0, 0, 1.1]])
 TRAIN, VALIDATION = clusters(48, 0), clusters(16, 1)
 
 
@@ -87,6 +88,44 @@ def test_a_killed_run_ends_with_the_same_bytes(tmp_path, monkeypatch, killed_at)
         ours, theirs = load_file(whole / name), load_file(broken / name)
         assert ours.keys() == theirs.keys()
         assert all(torch.equal(ours[key], theirs[key]) for key in ours), name
+
+
+def test_a_run_with_batches_of_limited_atoms_continues_at_its_batch(tmp_path, monkeypatch):
+    train = MolecularDataset.from_structures([*TRAIN.structures(), PAIR], [*TRAIN.all_labels(), Labels(energy=-1.0)])
+
+    def trained(folder):
+        batches = loader(train, batch_size=None, max_atoms=37)
+        student = new_student(STUDENT, train, seed=3)
+        return Trainer(student, PLAN, train=batches, validation=loader(VALIDATION), folder=folder, digest="d").run()
+
+    entered, batches_of = [], GraphLoader.batches
+
+    def noted(self, epoch, *, start=0):
+        entered.append((epoch, start))
+        return batches_of(self, epoch, start=start)
+
+    step = Trainer._step
+
+    def dying(self, number, batch):
+        if number == 25:
+            raise Killed
+        return step(self, number, batch)
+
+    trained(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, "_step", dying)
+        with pytest.raises(Killed):
+            trained(tmp_path / "broken")
+    monkeypatch.setattr(GraphLoader, "batches", noted)
+    trained(tmp_path / "broken")
+    counts = [loader(train, batch_size=None, max_atoms=37).n_batches(epoch) for epoch in range(5)]
+    epoch = next(k for k in range(5) if sum(counts[: k + 1]) >= 20)
+    assert entered[0] == (epoch, 20 - sum(counts[:epoch]))  # where validation 20 was
+    ours, theirs = (load_file(tmp_path / name / "state.safetensors") for name in ("whole", "broken"))
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+    rows = [json.loads(line) for line in (tmp_path / "broken" / "history.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [10, 20, 30, 40]
+    assert rows[1]["epoch"] == pytest.approx(epoch + entered[0][1] / counts[epoch], abs=1e-3)
 
 
 def test_a_finished_run_is_not_trained_again(tmp_path, monkeypatch):

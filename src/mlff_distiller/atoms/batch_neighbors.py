@@ -8,8 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlff_distiller.atoms.neighbors import find_edges
+from mlff_distiller.atoms.neighbors import LARGEST_A, find_edges
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.errors import StructureError
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -56,6 +57,11 @@ def find_batch_edges(positions: Tensor, sizes: Integers, *, cells: Floats, pbc: 
     cutoff : float
         Angstrom.
 
+    Raises
+    ------
+    StructureError
+        If the atoms or cell vectors of a structure span more than ``find_edges`` takes.
+
     Examples
     --------
     >>> molecules = torch.tensor([[0, 0, 0], [0, 0, 0.7], [0, 0, 0.1], [0, 0, 9.0]], dtype=torch.float64)
@@ -68,6 +74,7 @@ def find_batch_edges(positions: Tensor, sizes: Integers, *, cells: Floats, pbc: 
     n_candidates = sizes**2 * boxes.n_images
     where = "cpu" if positions.device.type == "cpu" else "other"
     first = np.concatenate([[0], np.cumsum(sizes)])
+    _check_spans(positions, first, cells)
     found = []
     for begin, end in _groups(n_candidates, _CHUNK[where], LARGEST_DENSE[where]):
         own = positions[first[begin] : first[end]]
@@ -79,6 +86,20 @@ def find_batch_edges(positions: Tensor, sizes: Integers, *, cells: Floats, pbc: 
     if len(found) == 1:
         return found[0]
     return BatchEdges(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+
+def _check_spans(positions: Tensor, first: Integers, cells: Floats) -> None:
+    """Refuse what ``find_edges`` refuses; structures are looked at one by one only if all together span that much."""
+    if not len(positions) or float((positions.amax(0) - positions.amin(0)).max()) <= LARGEST_A >= np.abs(cells).max():
+        return
+    points = positions.cpu().numpy()
+    for k, cell in enumerate(cells):
+        own = points[first[k] : first[k + 1]]
+        if max(np.ptp(own, axis=0).max(), np.abs(cell).max()) > LARGEST_A:
+            raise StructureError(
+                f"structure {k} of the batch: atoms or cell vectors span more than {LARGEST_A:,.0f} Angstrom, which "
+                "no neighbor list can hold; check the structure"
+            )
 
 
 class _Boxes:

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import StructureError
 
-_LARGEST_A = 1e5
+LARGEST_A = 1e5
+"""Structures that span more than this, Angstrom, are refused."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,9 +51,9 @@ def find_edges(structure: Structure, cutoff: float) -> Edges:
     >>> edges.centers.tolist(), edges.neighbors.tolist()
     ([0, 1], [1, 0])
     """
-    if max(np.ptp(structure.positions, axis=0).max(), np.abs(structure.cell).max()) > _LARGEST_A:
+    if max(np.ptp(structure.positions, axis=0).max(), np.abs(structure.cell).max()) > LARGEST_A:
         raise StructureError(
-            f"{structure.formula}: atoms or cell vectors span more than {_LARGEST_A:,.0f} Angstrom, which no neighbor "
+            f"{structure.formula}: atoms or cell vectors span more than {LARGEST_A:,.0f} Angstrom, which no neighbor "
             "list can hold; check the structure"
         )
     i, j, vectors = _lister(cutoff).compute(

@@ -2,16 +2,24 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mlff_distiller.cli.options import with_plan
 from mlff_distiller.core.console import CONSOLE, print_tables, progress_bars
+from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.curation.filtering import FilterPlan
 from mlff_distiller.data.curation.selection import SelectionPlan
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.splits.plan import SplitPlan
+
+if TYPE_CHECKING:  # these load numpy or h5py, which `mlffd --help` need not wait for
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from mlff_distiller.data.splits.files import SplitRecord
+    from mlff_distiller.data.storage.store import Store
 
 MANY_STRUCTURES = 200_000
 
@@ -40,8 +48,11 @@ def info(
     """Say what a data set holds: content, labels, origin, splits, and what looks wrong in it."""
     from mlff_distiller.cli.data_tables import info_tables
     from mlff_distiller.data.sanity.check import check
+    from mlff_distiller.data.schema import JOURNALS, MANIFEST, SHARDS, UNSEALED
     from mlff_distiller.data.storage.store import Store
 
+    if path.is_dir() and not any((path / name).exists() for name in (MANIFEST, UNSEALED, JOURNALS, SHARDS)):
+        raise DataError(f"{path} is no data set, nor one that was begun; import into one with `mlffd data import`")
     store = Store.open(path, partial=True)
     with progress_bars() as bars:
         sanity = None if quick else check(store, reporter=bars)
@@ -78,19 +89,18 @@ def export(
     format_name: Annotated[
         str, typer.Option("--format", help="extxyz, ase-db, aselmdb or npz; by the ending of the file unless given.")
     ] = "auto",
-    split: Annotated[str | None, typer.Option("--split", help="Export one part of this split only.")] = None,
-    part: Annotated[Part, typer.Option("--part", help="The part that --split exports.")] = Part.test,
+    split: Annotated[
+        str | None, typer.Option("--split", help="Export one part of this split only; --part says which.")
+    ] = None,
+    part: Annotated[Part | None, typer.Option("--part", help="The part that --split exports.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Export a data set to extended XYZ, an ASE database or npz."""
     from mlff_distiller.data.exporters.exporting import export_data
-    from mlff_distiller.data.splits.files import read_split, split_file
     from mlff_distiller.data.storage.store import Store
 
     store = Store.open(path)
-    rows = None
-    if split is not None:
-        rows = getattr(read_split(split_file(path, split), data_digest=store.digest).split, part.value)
+    rows = _part_of(store, split, part)
     export_data(store, file, format_name=format_name, rows=rows, overwrite=overwrite)
     CONSOLE.print(f"{len(store) if rows is None else len(rows):,} structures exported to {file}", markup=False)
 
@@ -198,23 +208,53 @@ def split(
             help="Look for near-duplicates across the parts; up to 200,000 structures unless said (1 kB each, slow)."
         ),
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace another split of this name, made with other settings.")
+    ] = False,
     *,
     plan: SplitPlan,
 ) -> None:
     """Split a data set into training, validation and test parts, look for near-duplicates across them, and keep it."""
     from mlff_distiller.cli.data_tables import split_tables
-    from mlff_distiller.data.splits.files import split_file, write_split
+    from mlff_distiller.data.splits.files import read_split, split_file, write_split
     from mlff_distiller.data.splits.leaks import find_leaks
     from mlff_distiller.data.splits.make import make_split
     from mlff_distiller.data.storage.store import Store
 
     store = Store.open(path)
     file = split_file(path, name)
+    if file.exists() and not overwrite:
+        _refuse_another(read_split(file, data_digest=store.digest), name, plan, seed)
     made = make_split(store, plan, seed=seed)
     write_split(file, made, data_digest=store.digest, plan=plan, seed=seed)
     wants_leaks = len(store) <= MANY_STRUCTURES if leaks is None else leaks
-    print_tables(split_tables(store, made, find_leaks(store, made) if wants_leaks else None))
+    print_tables(split_tables(store, made, plan=plan, leaks=find_leaks(store, made) if wants_leaks else None))
     CONSOLE.print(f"Kept as {file}", markup=False)
+
+
+def _part_of(store: "Store", split: str | None, part: Part | None) -> "NDArray[np.int64] | None":
+    """Return the rows of a part of a split, or None for everything."""
+    from mlff_distiller.data.splits.files import read_split, split_file, split_names
+
+    if (split is None) != (part is None):
+        raise DataError("--split and --part belong together: the name of a split, and which part of it; give both")
+    if split is None or part is None:
+        return None
+    if split not in (names := split_names(store.path)):
+        there = f"choose from {', '.join(names)}" if names else "make one with `mlffd data split`"
+        raise DataError(f"{store.path} has no split '{split}'; {there}")
+    rows: NDArray[np.int64] = getattr(read_split(split_file(store.path, split), data_digest=store.digest).split, part)
+    return rows
+
+
+def _refuse_another(record: "SplitRecord", name: str, plan: SplitPlan, seed: int) -> None:
+    """Refuse to replace a split by one with other settings."""
+    if record.plan != plan or record.seed != seed:
+        made = "elsewhere" if record.plan is None else f"by kind {record.plan.kind} and seed {record.seed}"
+        raise DataError(
+            f"a split '{name}' with other settings is there (made {made}); give another --name, or replace it with "
+            "--overwrite"
+        )
 
 
 def _student_descriptor(path: Path) -> Any:

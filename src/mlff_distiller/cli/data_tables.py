@@ -11,7 +11,8 @@ from mlff_distiller.data.importers.importing import Imported
 from mlff_distiller.data.sanity.check import SanityReport
 from mlff_distiller.data.schema import MANIFEST
 from mlff_distiller.data.splits.files import read_split, split_file, split_names
-from mlff_distiller.data.splits.leaks import Leaks
+from mlff_distiller.data.splits.leaks import Leaks, trained_compositions
+from mlff_distiller.data.splits.plan import SplitPlan
 from mlff_distiller.data.splits.split import PARTS, Split
 from mlff_distiller.data.statistics import summary
 from mlff_distiller.data.storage.integrity import n_pending
@@ -19,6 +20,7 @@ from mlff_distiller.data.storage.store import Store
 from mlff_distiller.potentials.base import Identity
 
 _N_FORMULAS = 10
+_DISTANCES = ("5%", "median", "95%", "max")  # the minimum is that of a selected structure to itself
 
 
 def info_tables(store: Store, sanity: SanityReport | None = None) -> Iterator[Table]:
@@ -48,8 +50,10 @@ def import_tables(imported: Imported) -> Iterator[Table]:
         yield aside
 
 
-def filter_table(store: Store, kept: Kept) -> Table:
-    """Return how many structures each condition removed."""
+def filter_table(store: Store, kept: Kept) -> Table | str:
+    """Return how many structures each condition removed, or one line where none was."""
+    if not kept.removed:
+        return f"{store.path.name}: all {counted(len(store), 'structure')} kept, no condition removed any"
     table = _table(f"{store.path.name}: {len(kept.rows):,} of {len(store):,} structures kept", "removed by", "number")
     for name, count in kept.removed.items():
         table.add_row(name.replace("_", " "), f"{count:,}")
@@ -59,20 +63,19 @@ def filter_table(store: Store, kept: Kept) -> Table:
 def selection_table(n_all: int, covered: dict[str, Any]) -> Table:
     """Return how well a selection covers the whole, beside a random one as large."""
     title = f"{covered['n_subset']:,} of {n_all:,} structures selected: how far is the nearest selected one?"
-    table = _table(title, "", *covered["distance_to_subset"])
+    table = _table(title, "", *_DISTANCES)
     for name, key in (("this selection", "distance_to_subset"), ("as many at random", "distance_to_random_subset")):
-        table.add_row(name, *(f"{value:.3g}" for value in covered[key].values()))
+        table.add_row(name, *(f"{covered[key][quantile]:.3g}" for quantile in _DISTANCES))
+    table.caption = "Distances of descriptors, without a unit; the smaller the max, the better everything is covered."
     return table
 
 
-def split_tables(store: Store, split: Split, leaks: Leaks | None) -> Iterator[Table | str]:
+def split_tables(store: Store, split: Split, *, plan: SplitPlan, leaks: Leaks | None) -> Iterator[Table | str]:
     """Yield the parts of a split, and near-duplicates across them, where they were looked for."""
-    table = _table(f"{store.path.name}: {len(store):,} structures", "part", "structures", "atoms", "share")
-    for name in PARTS:
-        rows = getattr(split, name)
-        share = f"{100 * len(rows) / len(store):.1f} %"
-        table.add_row(name, f"{len(rows):,}", f"{int(store.sizes[rows].sum()):,}", share)
-    yield table
+    yield _parts(store, split)
+    yield from _far_from_asked(split, plan)
+    for name, n in trained_compositions(store, split).items():
+        yield f"{n:,} of {counted(len(getattr(split, name)), f'{name} structure')}: the composition is also in train."
     if leaks is None:
         yield "Near-duplicates across the parts were not looked for (--leaks does)."
         return
@@ -132,13 +135,16 @@ def _content(facts: dict[str, Any]) -> Table:
 
 def _labels(facts: dict[str, Any]) -> Table:
     table = _table("Labels", "label", "structures", "range")
-    energies = facts["energy_per_atom_eV"]
-    ranges = {"energy": energies and "{min:.4f} to {max:.4f}, mean {mean:.4f} eV/atom".format(**energies)}
-    if facts["force_rms_eV_per_A"] is not None:
-        rms, largest = facts["force_rms_eV_per_A"], facts["force_max_eV_per_A"]
-        ranges["forces"] = f"root mean square {rms:.4g}, longest {largest:.4g} eV/A"
+    energies, rms = facts["energy_per_atom_eV"], facts["force_rms_eV_per_A"]
+    ranges = {}
+    if energies is not None:
+        ranges["energy"] = "{min:.4f} to {max:.4f}, mean {mean:.4f} eV/atom".format(**energies)
+    if rms is not None:
+        ranges["forces"] = f"root mean square {rms:.4g}, longest {facts['force_max_eV_per_A']:.4g} eV/A"
     for name, count in facts["properties"].items():
-        table.add_row(name.replace("_", " "), f"{count:,}", ranges.get(name) or "")
+        spoiled = facts["not_finite"].get(name)
+        said = [ranges.get(name), spoiled and f"in {counted(spoiled, 'structure')} not a finite number, left out here"]
+        table.add_row(name.replace("_", " "), f"{count:,}", "; ".join(filter(None, said)))
     if not facts["properties"]:
         table.add_row("none", "", "not labeled yet")
     return table
@@ -155,6 +161,26 @@ def _sanity(report: SanityReport) -> Table:
     return table
 
 
+def _parts(store: Store, split: Split) -> Table:
+    table = _table(f"{store.path.name}: {counted(len(store), 'structure')}", "part", "structures", "atoms", "share")
+    for name in PARTS:
+        rows = getattr(split, name)
+        share = f"{100 * len(rows) / len(store):.1f} %"
+        table.add_row(name, f"{len(rows):,}", f"{int(store.sizes[rows].sum()):,}", share)
+    return table
+
+
+def _far_from_asked(split: Split, plan: SplitPlan) -> Iterator[str]:
+    n = len(split.assignment)
+    for name, asked in (("validation", plan.validation_fraction), ("test", plan.test_fraction)):
+        share = len(getattr(split, name)) / n
+        if abs(share - asked) > 0.5 * asked:
+            yield (
+                f"Warning: {name} has {100 * share:.1f} % of the structures, not the {100 * asked:.1f} % asked for: "
+                "what must stay together comes in too few or too large pieces."
+            )
+
+
 def _table(title: str, *columns: str) -> Table:
     table = Table(
         title=title,
@@ -164,7 +190,7 @@ def _table(title: str, *columns: str) -> Table:
         padding=(0, 1, 0, 0),
         min_width=min(len(title) + 2, 78),  # else the title is broken to the width of the columns
     )
-    numbers = {"number", "structures", "atoms", "share", "looked at", "found", "min", "5%", "median", "95%", "max"}
+    numbers = {"number", "structures", "atoms", "share", "looked at", "found", "5%", "median", "95%", "max"}
     for column in columns:
         table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
     return table

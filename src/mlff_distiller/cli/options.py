@@ -18,8 +18,8 @@ Command = Callable[..., Any]
 def with_plan(cls: type[Plan]) -> Callable[[Command], Command]:
     """Give a command one option for each plain field of a plan; the command gets the plan as ``plan``.
 
-    A list is given with commas. Options that are not given are left to the plan's defaults. Fields that are plans
-    themselves have no options.
+    A list is given with commas, with or without blanks. Options that are not given are left to the plan's defaults.
+    Fields that are plans themselves have no options.
 
     Examples
     --------
@@ -65,9 +65,9 @@ def option(name: str) -> str:
 
 def _parsed(cls: type[Plan], given: dict[str, Any]) -> Plan:
     lists = {name for name in given if get_origin(_bare(cls.model_fields[name].annotation)) is tuple}
-    values = {name: value.split(",") if name in lists else value for name, value in given.items()}
+    items = {name: [item.strip() for item in given[name].split(",")] for name in lists}
     try:
-        return cls.parse(values, where="")
+        return cls.parse(given | items, where="")
     except PlanError as error:
         text = str(error).removeprefix(": ")
         for name in cls.model_fields:

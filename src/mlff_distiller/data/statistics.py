@@ -52,9 +52,9 @@ class Energies:
     Attributes
     ----------
     n_structures, n_energies : int
-        All structures, and those with an energy.
+        All structures, and those whose energy is a finite number.
     per_atom_sum : float
-        Sum of their energies per atom, eV.
+        Sum of these energies per atom, eV.
     """
 
     n_structures: int = 0
@@ -82,6 +82,8 @@ class Statistics:
         Of all force components, (eV/Angstrom)^2, and the longest force on an atom, eV/Angstrom.
     not_finite : int or None
         First structure whose energy is not a finite number.
+    n_not_finite : Counter of str
+        Structures with an energy, or any force, that is not a finite number; ranges and means leave these out.
 
     Examples
     --------
@@ -104,6 +106,7 @@ class Statistics:
     n_force_components: int = 0
     force_max: float = 0.0
     not_finite: int | None = None
+    n_not_finite: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, source: Source) -> "Statistics":
@@ -133,11 +136,11 @@ class Statistics:
         DataError
             If there are no energies, or one is not finite.
         """
+        if self.not_finite is not None:
+            raise DataError(f"the energy of structure {self.not_finite} is not finite; remove it")
         known = {system: e for system, e in self.systems.items() if e.n_energies}
         if not known:
             raise DataError("no structure has an energy, and reference energies need at least one; label energies too")
-        if self.not_finite is not None:
-            raise DataError(f"the energy of structure {self.not_finite} is not finite; remove it")
         elements = sorted({z for system in known for z, _ in system.counts})
         fractions = np.array([_fractions(system, elements) for system in known])
         weights = np.array([e.n_energies for e in known.values()], dtype=np.float64)
@@ -151,8 +154,8 @@ class Statistics:
         """Return plain data for reports and ``mlffd info``.
 
         ``energy_per_atom_eV`` (minimum, mean, maximum), ``force_rms_eV_per_A`` and ``force_max_eV_per_A`` (longest
-        force on an atom) are None where nothing has that label. Counts of elements are atoms, counts of formulas
-        structures.
+        force on an atom) are those of finite numbers, None where there is none; ``not_finite`` counts the structures
+        with an energy or a force that is not one. Counts of elements are atoms, counts of formulas structures.
         """
         elements: Counter[int] = Counter()
         formulas: Counter[str] = Counter()
@@ -166,13 +169,14 @@ class Statistics:
             "elements": {SYMBOLS[z]: n for z, n in sorted(elements.items())},
             "formulas": dict(sorted(formulas.items())),
             "properties": {name: self.properties[name] for name in PROPERTIES if self.properties[name]},
+            "not_finite": dict(self.n_not_finite),
             "energy_per_atom_eV": self._energies(),
             "force_rms_eV_per_A": self.force_rms,
             "force_max_eV_per_A": self.force_max if self.n_force_components else None,
         }
 
     def _energies(self) -> dict[str, float] | None:
-        known = self.properties["energy"]
+        known = sum(energies.n_energies for energies in self.systems.values())
         if not known:
             return None
         mean = sum(energies.per_atom_sum for energies in self.systems.values()) / known
@@ -192,26 +196,33 @@ class Statistics:
         self.n_structures += len(block)
 
     def _add_energies(self, block: Columns) -> Floats:
-        """Note the range of energies and return them per atom (S,), NaN where there is none."""
+        """Note the range of energies and return them per atom (S,), NaN or infinite where there is none."""
         known = has(block, "energy")
         if not known.any():
             return np.full(len(block), np.nan)
         per_atom = np.where(known, block.arrays["energy"], np.nan) / block.sizes
-        spoiled = np.flatnonzero(known & ~np.isfinite(per_atom))
-        if len(spoiled) and self.not_finite is None:
-            self.not_finite = self.n_structures + int(spoiled[0])
+        finite = np.isfinite(per_atom)
+        spoiled = np.flatnonzero(known & ~finite)
+        if len(spoiled):
+            self.n_not_finite["energy"] += len(spoiled)
+            self.not_finite = self.n_structures + int(spoiled[0]) if self.not_finite is None else self.not_finite
         lowest, highest = self.energy_range
-        self.energy_range = min(lowest, float(per_atom[known].min())), max(highest, float(per_atom[known].max()))
+        found = per_atom[finite]
+        self.energy_range = float(found.min(initial=lowest)), float(found.max(initial=highest))
         return per_atom
 
     def _add_forces(self, block: Columns) -> None:
         known = has(block, "forces")
         if not known.any():
             return
-        squares = (block.arrays["forces"][np.repeat(known, block.sizes)] ** 2).sum(1)
+        forces, owner = block.arrays["forces"], owners(block)
+        finite = np.isfinite(forces).all(1)
+        if n_spoiled := len(np.unique(owner[known[owner] & ~finite])):
+            self.n_not_finite["forces"] += n_spoiled
+        squares = (forces[known[owner] & finite] ** 2).sum(1)
         self.force_square_sum += float(squares.sum())
         self.n_force_components += 3 * len(squares)
-        self.force_max = max(self.force_max, float(np.sqrt(squares.max())))
+        self.force_max = max(self.force_max, float(np.sqrt(squares.max(initial=0.0))))
 
 
 def summary(source: Source) -> dict[str, Any]:
@@ -256,7 +267,7 @@ def count_edges(source: Source, cutoff: float) -> NDArray[np.int32]:
     [2]
     """
     counts = np.zeros(len(source), dtype=np.int32)
-    for rows, block in blocks(source, max_atoms=_BLOCK_ATOMS):
+    for rows, block in blocks(source):
         counts[rows] = np.add.reduceat(count_neighbors(block, cutoff), block.arrays["offsets"][:-1])
     return counts
 
@@ -283,7 +294,7 @@ def neighbor_histogram(source: Source, cutoff: float) -> Integers:
     [1, 2]
     """
     histogram = np.zeros(0, dtype=np.int64)
-    for _, block in blocks(source, max_atoms=_BLOCK_ATOMS):
+    for _, block in blocks(source):
         found = np.bincount(count_neighbors(block, cutoff), minlength=len(histogram))
         found[: len(histogram)] += histogram
         histogram = found.astype(np.int64)
@@ -298,7 +309,7 @@ def _by_system(block: Columns, per_atom: Floats) -> dict[System, Energies]:
     elements = np.flatnonzero(counts.any(0))
     keys = np.column_stack([counts[:, elements], arrays["charge"], arrays["spin"]])
     found, of = np.unique(keys, axis=0, return_inverse=True)
-    of, known = of.reshape(-1), has(block, "energy")
+    of, known = of.reshape(-1), np.isfinite(per_atom)
     n_structures, n_energies = np.bincount(of, minlength=len(found)), np.bincount(of[known], minlength=len(found))
     sums = np.bincount(of[known], weights=per_atom[known], minlength=len(found))
     return {

@@ -14,7 +14,7 @@ from mlff_distiller.core.errors import CheckpointError
 from mlff_distiller.core.files import write_bytes
 
 FORMAT = "mlffd-training-state"
-VERSION = 1
+VERSION = 2
 
 
 class FlatParameters:
@@ -52,6 +52,8 @@ class TrainingState:
     ----------
     step : int
         Optimizer steps done.
+    epoch, batch : int
+        Where the next batch is: the epoch, and its number in that epoch.
     tensors : dict[str, Tensor]
         Weights, their running average and the optimizer's moments, as flat vectors.
     best_step : int
@@ -65,6 +67,8 @@ class TrainingState:
     """
 
     step: int = 0
+    epoch: int = 0
+    batch: int = 0
     tensors: dict[str, Tensor] = field(default_factory=dict)
     best_step: int = 0
     best_error: float = float("inf")
@@ -84,7 +88,7 @@ class TrainingState:
         Raises
         ------
         CheckpointError
-            If the file is damaged or of a newer release.
+            If the file is damaged or of another release.
         """
         if not path.exists():
             return None
@@ -92,7 +96,7 @@ class TrainingState:
             with safe_open(str(path), framework="pt") as file:
                 metadata = file.metadata() or {}
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            if metadata["format"] != FORMAT or int(metadata["version"]) > VERSION:
+            if metadata["format"] != FORMAT or int(metadata["version"]) != VERSION:
                 raise CheckpointError(
                     f"{path} is not a training state of this release; delete it to start training anew"
                 )

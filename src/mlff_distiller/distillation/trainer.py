@@ -90,22 +90,25 @@ class Trainer:
         plan, began = self.plan, time.monotonic() - state.elapsed_s
         advance = (reporter or Silent()).start(title, plan.n_steps, done=state.step)
         losses = torch.zeros((), dtype=torch.float64)
-        for step, batch in zip(range(state.step, plan.n_steps), self._batches(state.step), strict=False):
+        steps = range(state.step, plan.n_steps)
+        for step, (epoch, number, batch) in zip(steps, self._batches(state.epoch, state.batch), strict=False):
             if self._is_out_of_patience(state):
                 break
             losses += self._step(step, batch)
             if (step + 1) % plan.validation_interval == 0 or step + 1 == plan.n_steps:
                 n_new = step + 1 - state.step
-                self._validate(state, step + 1, train_loss=float(losses) / n_new, elapsed_s=time.monotonic() - began)
+                state.step, state.epoch, state.batch = step + 1, epoch, number + 1
+                state.elapsed_s = time.monotonic() - began
+                self._validate(state, train_loss=float(losses) / n_new)
                 advance(n_new, note=_note(state))
                 losses.zero_()
         return Outcome(state.best_step, state.best_error, state.step, state.step < plan.n_steps)
 
-    def _batches(self, step: int) -> Iterator[Batch]:
-        """Yield the batches from an optimizer step on, epoch after epoch."""
-        epoch, start = self.train_batches.position(step)
+    def _batches(self, epoch: int, start: int) -> Iterator[tuple[int, int, Batch]]:
+        """Yield epoch, number in the epoch, and batch, from one batch of an epoch on, epoch after epoch."""
         for current in itertools.count(epoch):
-            yield from self.train_batches.batches(current, start=start)
+            for number, batch in enumerate(self.train_batches.batches(current, start=start), start):
+                yield current, number, batch
             start = 0
 
     def _step(self, step: int, batch: Batch) -> torch.Tensor:
@@ -127,32 +130,30 @@ class Trainer:
         self.average.lerp_(flat.values.detach(), 1 - decay)
         return loss.detach()
 
-    def _validate(self, state: TrainingState, step: int, *, train_loss: float, elapsed_s: float) -> None:
+    def _validate(self, state: TrainingState, *, train_loss: float) -> None:
         weights = self.flat.values.detach().clone()
         self.flat.values.data.copy_(self.average)
         errors = evaluate(self.student, self.validation)
-        state.step, state.elapsed_s = step, elapsed_s
-        state.history.append(self._row(step, train_loss, errors, elapsed_s))
+        state.history.append(self._row(state, train_loss, errors))
         checkpoint.save(self.student, self.folder / "last.safetensors", training=state.history[-1])
         if errors.selection < state.best_error:
-            state.best_step, state.best_error = step, errors.selection
+            state.best_step, state.best_error = state.step, errors.selection
             checkpoint.save(self.student, self.folder / "best.safetensors", training=state.history[-1])
         self.flat.values.data.copy_(weights)
         state.tensors = self._tensors()
         state.save(self.folder / "state.safetensors", digest=self.digest)
         self._write_history(state)
 
-    def _row(self, step: int, train_loss: float, errors: Errors, elapsed_s: float) -> dict[str, float | int | None]:
-        epoch, done = self.train_batches.position(step)
+    def _row(self, state: TrainingState, train_loss: float, errors: Errors) -> dict[str, float | int | None]:
         return {
-            "step": step,
-            "epoch": round(epoch + done / self.train_batches.n_batches(epoch), 3),
+            "step": state.step,
+            "epoch": round(state.epoch + state.batch / self.train_batches.n_batches(state.epoch), 3),
             "train_loss": train_loss,
             "validation_force_rmse": errors.force_rmse,
             "validation_energy_rmse_per_atom": errors.energy_rmse_per_atom,
             "validation_stress_rmse": errors.stress_rmse,
-            "learning_rate": learning_rate(self.plan, step - 1),
-            "elapsed_s": round(elapsed_s, 2),
+            "learning_rate": learning_rate(self.plan, state.step - 1),
+            "elapsed_s": round(state.elapsed_s, 2),
         }
 
     def _is_out_of_patience(self, state: TrainingState) -> bool:

@@ -60,6 +60,7 @@ def test_rows_choose_and_order(dataset, structure, same):
 
 def test_masked_labels_are_not_given(dataset, label, same):
     masked = MolecularDataset(dataset, properties={"energy", "stress"})
+    assert set(masked.take([0, 1], only={"numbers", "forces"}).arrays) <= {"numbers", "offsets"}
     assert masked.properties == {"energy", "stress"}
     assert "forces" not in masked.take(range(N)).arrays
     for i in range(N):
@@ -71,6 +72,11 @@ def test_masked_labels_are_not_given(dataset, label, same):
 def test_impossible_settings(dataset):
     with pytest.raises(DataError, match=r"row 40 is not in a data set of 40; rows count from 0 to 39"):
         dataset.subset([1, 40])
+    for rows in ([0, -1], [40]):  # -1 means a row to a store and nothing to columns
+        with pytest.raises(DataError, match=f"row {rows[-1]} is not in a data set of 40"):
+            dataset.take(rows)
+        with pytest.raises(DataError, match=f"row {rows[-1]} is not"):
+            dataset.__getitems__(rows)
     with pytest.raises(DataError, match="row -1 is not"):
         MolecularDataset(dataset, rows=[-1])
     with pytest.raises(DataError, match="'force' is no property"):

@@ -2,6 +2,7 @@
 
 import gc
 import itertools
+import os
 import tracemalloc
 from dataclasses import fields
 
@@ -14,7 +15,7 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.errors import DataError, StructureError
 from mlff_distiller.data.loading.batch import Batch
 from mlff_distiller.data.loading.dataset import MolecularDataset
 from mlff_distiller.data.loading.loader import GraphLoader
@@ -217,11 +218,15 @@ def test_an_epoch_can_be_entered_in_the_middle(varied, limit, neighbors):
         assert_same_batches([*whole[:start], *loader(varied, **settings).batches(2, start=start)], whole)
 
 
-@LIMITS
-def test_steps_are_found_in_their_epochs(varied, limit):
-    it = loader(varied, **limit)
-    steps = [(epoch, k) for epoch in range(4) for k in range(it.n_batches(epoch))]
-    assert [it.position(step) for step in range(len(steps))] == steps
+@pytest.mark.parametrize("neighbors", ["cached", "worker", "device"])
+def test_atoms_too_far_apart_are_refused_wherever_neighbors_are_found(neighbors):
+    wide = Structure([1, 1, 1], [[0, 0, 0], [0, 0, 0.7], [2e5, 0, 0]])
+    apart = [Structure([1, 1], [[x, 0, 0], [x, 0, 0.7]]) for x in (0.0, 2e5)]
+    data = MolecularDataset.from_structures([*apart, wide])
+    fine = loader(data.subset([0, 1]), batch_size=2, neighbors=neighbors)
+    assert [len(batch.graph.centers) for batch in fine.batches(0)] == [4]  # far from each other, each of them small
+    with pytest.raises(StructureError, match="atoms or cell vectors span more than 100,000 Angstrom, which no neigh"):
+        list(loader(data, batch_size=3, neighbors=neighbors).batches(0))
 
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
@@ -260,8 +265,21 @@ def test_a_worker_that_dies_is_said(varied):
     next(batches)
     (worker,) = it._workers._loader._iterator._workers
     worker.kill()
-    with pytest.raises(DataError, match=r"worker process of the loader died.*n_workers"):
+    with pytest.raises(DataError, match=r"worker process of the loader died \(killed by signal 9,.*n_workers"):
         list(itertools.chain(batches, *(it.batches(epoch) for epoch in range(1, 20))))
+
+
+class Deadly(RandomRotation):
+    """A transform that ends the process which unpickles it."""
+
+    def __reduce__(self):
+        return os._exit, (7,)
+
+
+def test_the_exit_code_of_a_worker_is_said(varied):
+    it = loader(MolecularDataset(varied, transform=Deadly()), n_workers=1)
+    with pytest.raises(DataError, match=r"worker process of the loader died \(exit code 7\).*n_workers=0"):
+        list(it.batches(0))
 
 
 @pytest.mark.parametrize("neighbors", ["worker", "device"])

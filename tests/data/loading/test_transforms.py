@@ -162,6 +162,9 @@ def test_transforms_know_what_they_keep():
 def test_impossible_transforms_are_refused():
     with pytest.raises(DataError, match="orthogonal"):
         Rotation(np.diag([1, 1, 2]))
+    for value in (np.nan, np.inf):
+        with pytest.raises(DataError, match="orthogonal"):
+            Rotation(np.full((3, 3), value))
     with pytest.raises(DataError, match="RandomRotation has no inverse"):
         Compose(Centering().of(structure("slab")), RandomRotation()).inverse()
     with pytest.raises(PlanError, match="displacement"):

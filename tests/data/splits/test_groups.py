@@ -1,6 +1,7 @@
 """Splits by group: nothing on two sides, nothing lost, no copies across."""
 
 import ase.build
+import ase.io
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,10 +11,10 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.columns import pack
-from mlff_distiller.data.similarity.connectivity import molecule_keys
+from mlff_distiller.data.similarity.connectivity import molecule_keys, shared_molecules
 from mlff_distiller.data.similarity.duplicates import DuplicatesPlan
 from mlff_distiller.data.splits.groups import find_groups, split_by_group
-from mlff_distiller.data.splits.leaks import find_leaks
+from mlff_distiller.data.splits.leaks import find_leaks, trained_compositions
 from mlff_distiller.data.splits.make import make_split
 from mlff_distiller.data.splits.plan import SplitPlan
 from mlff_distiller.data.splits.split import PARTS, Split
@@ -92,6 +93,62 @@ def test_compositions_and_molecules_are_held_out_whole():
         assert len(set(find_groups(MANY, SplitPlan(kind=kind), seed=0).tolist())) == n_groups
         owners = [set(keys[part].tolist()) for part in parts(split)]
         assert sum(map(len, owners)) == len(set().union(*owners))
+
+
+def mixture(*names, ions=""):
+    whole = ase.Atoms(ions, [[0, 0, -9.0 * (1 + k)] for k in range(len(ase.Atoms(ions)))])
+    for k, name in enumerate(names):
+        part = ase.build.molecule(name)
+        part.positions += [0, 0, 9.0 * k]
+        whole.extend(part)
+    return from_ase(whole)
+
+
+def test_mixtures_are_with_everything_that_shares_a_molecule_with_them():
+    plan = SplitPlan(kind="molecule")
+    contents = [("H2O",), ("H2O", "CH4"), ("CH4",), ("NH3", "NH3"), ("C2H6", "NH3"), ("C6H6",), ("C3H8",), ("C6H6",)]
+    columns = columns_of([mixture(*names) for names in contents])
+    assert find_groups(columns, plan, seed=0).tolist() == [0, 0, 0, 3, 3, 5, 6, 5]
+    for seed in range(10):
+        split = make_split(columns, plan, seed=seed)
+        rows, names = shared_molecules(columns)
+        held_out = [set(names[np.isin(rows, part)].tolist()) for part in parts(split)]
+        assert sum(map(len, held_out)) == len(set().union(*held_out)) == 6
+
+
+def test_mixtures_that_share_everything_leave_no_new_molecule_to_test_on():
+    columns = columns_of([mixture("H2O"), mixture("H2O", "CH4"), mixture("CH4", "NH3"), mixture("NH3", "C2H6")] * 5)
+    with pytest.raises(DataError, match="20 structures form 1 group"):
+        make_split(columns, SplitPlan(kind="molecule"), seed=0)
+
+
+def test_single_atoms_join_nothing_but_their_like():
+    plan = SplitPlan(kind="molecule")
+    columns = columns_of(
+        [mixture("H2O", ions="Li"), mixture("CH4", ions="Li"), mixture(ions="Li"), mixture(ions="Li2")]
+    )
+    assert find_groups(columns, plan, seed=0).tolist() == [0, 1, 2, 2]
+    copper = [from_ase(a) for a in (ase.build.bulk("Cu"), ase.build.bulk("Cu").repeat(2), ase.build.bulk("Ag"))]
+    assert find_groups(columns_of(copper), plan, seed=0).tolist() == [0, 0, 2]
+
+
+def test_a_broken_bond_is_told_by_its_composition():
+    ethane = from_ase(ase.build.molecule("C2H6"))
+    torn = ethane.moved(ethane.positions + np.where(ethane.positions[:, 2:] > 0, [[0, 0, 3.0]], 0.0))
+    columns = columns_of([ethane, torn, mixture("H2O"), ethane])
+    assert len(set(find_groups(columns, SplitPlan(kind="molecule"), seed=0).tolist())) == 3
+    split = Split.from_assignment(np.array([0, 2, 1, 0]))
+    assert trained_compositions(columns, split) == {"validation": 0, "test": 1}
+
+
+def test_real_mixtures_keep_every_molecule_on_one_side(shared):
+    frames = ase.io.read(shared / "data" / "liquids" / "solvent_train.xyz", ":")
+    columns = columns_of([from_ase(atoms) for atoms in frames])
+    split = make_split(columns, SplitPlan(kind="molecule"), seed=0)
+    rows, names = shared_molecules(columns)
+    trained = set(names[np.isin(rows, split.train)].tolist())
+    assert not trained & set(names[~np.isin(rows, split.train)].tolist())
+    assert len(split.train) >= 199  # all but free atoms and a frame with a broken bond are one group
 
 
 def test_clusters_are_unlike_each_other():

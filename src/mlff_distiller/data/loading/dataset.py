@@ -106,8 +106,8 @@ class MolecularDataset(Dataset[LabeledStructure]):
             yield from self.__getitems__(rows)
 
     def __getitems__(self, indices: Sequence[int] | Rows) -> list[LabeledStructure]:
-        """Return several structures, read together."""
-        return self._labeled(self._read(np.asarray(indices, dtype=np.int64)))
+        """Return several structures, read together; rows as for :meth:`take`."""
+        return self._labeled(self._read(_checked(indices, len(self))))
 
     @property
     def sizes(self) -> Rows:
@@ -128,8 +128,14 @@ class MolecularDataset(Dataset[LabeledStructure]):
         return source.is_in_memory if isinstance(source, MolecularDataset) else isinstance(source, Columns)
 
     def take(self, rows: Sequence[int] | Rows, *, only: Collection[str] | None = None) -> Columns:
-        """Return the structures of rows as columns, masked and transformed; of some arrays only, if said."""
-        wanted = np.asarray(rows, dtype=np.int64)
+        """Return the structures of rows as columns, masked and transformed; of some arrays only, if said.
+
+        Raises
+        ------
+        DataError
+            If a row is not in this data set; rows count from 0.
+        """
+        wanted = _checked(rows, len(self))
         if self.transform is None:
             return self._read(wanted, only)
         columns = self._read(wanted)
@@ -188,4 +194,6 @@ def _masked(columns: Columns, hidden: Iterable[str]) -> Columns:
     """Return columns without some of the labels."""
     bits = sum(BITS[name] for name in hidden)
     arrays = {name: array for name, array in columns.arrays.items() if name not in hidden}
-    return Columns({**arrays, "mask": arrays["mask"] & np.uint32(~bits & 0xFFFFFFFF)})
+    if "mask" in arrays:
+        arrays["mask"] = arrays["mask"] & np.uint32(~bits & 0xFFFFFFFF)
+    return Columns(arrays)

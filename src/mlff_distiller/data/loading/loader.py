@@ -125,14 +125,6 @@ class GraphLoader:
             self._counts[key] = self._batching.count(self._order(key))
         return self._counts[key]
 
-    def position(self, step: int) -> tuple[int, int]:
-        """Return the epoch that holds a step counted through all epochs, and the batch within that epoch."""
-        epoch = 0
-        while step >= (n_batches := self.n_batches(epoch)):
-            step -= n_batches
-            epoch += 1
-        return epoch, step
-
     def batches(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch, from batch ``start`` on.
 
@@ -242,12 +234,20 @@ class _Workers:
             except StopIteration:
                 return
             except RuntimeError as error:
-                if "exited unexpectedly" not in str(error):
+                if "DataLoader worker" not in str(error):
                     raise
                 raise DataError(
-                    "a worker process of the loader died, out of memory perhaps; run again with fewer n_workers"
+                    f"a worker process of the loader died ({_how_they_died(batches)}); run again with fewer n_workers, "
+                    "or with n_workers=0 to see its own error"
                 ) from error
             yield made
+
+
+def _how_they_died(batches: Any) -> str:
+    """Return what the processes behind torch's iterator left: an exit code, or the signal that killed them."""
+    codes = sorted({worker.exitcode for worker in batches._workers if worker.exitcode})
+    said = [f"exit code {c}" if c > 0 else f"killed by signal {-c}, out of memory perhaps" for c in codes]
+    return ", ".join(said) or "no exit code"
 
 
 def _suitable(dataset: MolecularDataset) -> Literal["cached", "worker"]:

@@ -73,7 +73,8 @@ class Rotation:
 
     def __init__(self, matrix: Floats) -> None:
         self.matrix = np.array(matrix, dtype=np.float64)
-        if self.matrix.shape != (3, 3) or np.abs(self.matrix @ self.matrix.T - np.eye(3)).max() > 1e-9:
+        is_matrix = self.matrix.shape == (3, 3) and np.isfinite(self.matrix).all()
+        if not is_matrix or np.abs(self.matrix @ self.matrix.T - np.eye(3)).max() > 1e-9:
             raise DataError(
                 "a rotation needs an orthogonal 3 x 3 matrix; divide its rows by their lengths, or check it"
             )

@@ -104,13 +104,46 @@ def molecule_keys(columns: Columns) -> Hashes:
     >>> bool(keys[0] == keys[1]), bool(keys[0] == keys[2])
     (False, True)
     """
+    owner, names = _contents(columns)[:2]
+    return summed(mixed(names), owner, len(columns))
+
+
+def shared_molecules(columns: Columns) -> tuple[Indices, Hashes]:
+    """Return structures (M,) and hashes (M,) of the different molecules in them: equal hashes, the same molecule.
+
+    Molecules are told apart as by :func:`molecule_keys`. Single atoms (ions, metals, atoms that came off) are in data
+    of many kinds and make no two structures alike: they count only in structures that hold nothing else, all together
+    as one molecule.
+
+    Examples
+    --------
+    >>> import ase.build
+    >>> from mlff_distiller.atoms.conversion import from_ase
+    >>> from mlff_distiller.data.columns import pack
+    >>> water, both = ase.build.molecule("H2O"), ase.build.molecule("H2O")
+    >>> both.extend(ase.Atoms("CO", [[9, 0, 0], [9, 0, 1.1]]))
+    >>> rows, names = shared_molecules(pack([0, 1], [from_ase(water), from_ase(both)]))
+    >>> rows.tolist(), len(set(names.tolist()))
+    ([0, 1, 1], 2)
+    """
+    owner, names, is_atom = _contents(columns)
+    has_more = np.bincount(owner[~is_atom], minlength=len(columns)) > 0
+    atoms_only = np.flatnonzero(~has_more)
+    as_one = summed(mixed(names), owner, len(columns))[atoms_only]
+    return np.concatenate([owner[~is_atom], atoms_only]), np.concatenate([names[~is_atom], as_one])
+
+
+def _contents(columns: Columns) -> tuple[Indices, Hashes, NDArray[np.bool_]]:
+    """Return structures, hashes of the different molecules in each, and which of these are single atoms (M,)."""
     bonds = find_bonds(columns)
     molecule, endless = find_molecules(columns, bonds)
     names = summed(mixed(_colors(columns, bonds)), molecule, len(endless))
     for number in np.flatnonzero(endless):
         names[number] = _ratio(columns.arrays["numbers"][molecule == number])
-    content = np.unique(np.stack([owners(columns).astype(np.uint64), names[molecule]], axis=1), axis=0)
-    return summed(mixed(content[:, 1]), content[:, 0].astype(np.int64), len(columns))
+    n_atoms = np.bincount(molecule, minlength=len(endless))
+    is_atom = ((n_atoms == 1) & ~endless)[molecule].astype(np.uint64)
+    content = np.unique(np.stack([owners(columns).astype(np.uint64), names[molecule], is_atom], axis=1), axis=0)
+    return content[:, 0].astype(np.int64), content[:, 1], content[:, 2] != 0
 
 
 def _colors(columns: Columns, bonds: Pairs) -> Hashes:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.randomness import generator
 from mlff_distiller.data.blocks import blocks
-from mlff_distiller.data.similarity.connectivity import molecule_keys
+from mlff_distiller.data.similarity.connectivity import shared_molecules
 from mlff_distiller.data.similarity.descriptors import Descriptor, embed
 from mlff_distiller.data.similarity.duplicates import DuplicatesPlan, find_duplicates, merged
 from mlff_distiller.data.similarity.farthest import farthest_cells
@@ -21,7 +21,8 @@ Indices = NDArray[np.int64]
 def find_groups(source: Source, plan: SplitPlan, *, seed: int, descriptor: Descriptor | None = None) -> Indices:
     """Return the group of every structure (S,), for all kinds but segments.
 
-    Kinds "random" and "cluster" join near-duplicates; those of one composition or molecule are together already.
+    Kinds "random" and "cluster" join near-duplicates; those of one composition or molecule are together already. Kind
+    "molecule" joins structures that share any molecule: a test molecule is in no structure that is trained on.
 
     Parameters
     ----------
@@ -37,7 +38,7 @@ def find_groups(source: Source, plan: SplitPlan, *, seed: int, descriptor: Descr
     if plan.kind == "formula":
         return _numbered(np.concatenate([compositions(columns) for _, columns in blocks(source)]))
     if plan.kind == "molecule":
-        return _numbered(np.concatenate([molecule_keys(columns) for _, columns in blocks(source)]))
+        return _joined_by_molecule(source)
     own = np.arange(len(source), dtype=np.int64)
     copies = find_duplicates(source, DuplicatesPlan(tolerance=plan.near_duplicate_tolerance)).groups
     if plan.kind == "random":
@@ -100,3 +101,12 @@ def _fill(order: Indices, sizes: Indices, room: int, n_kept: int) -> list[int]:
 
 def _numbered(keys: NDArray[np.uint64]) -> Indices:
     return np.unique(keys, return_inverse=True)[1].astype(np.int64)
+
+
+def _joined_by_molecule(source: Source) -> Indices:
+    found = [(rows[own], names) for rows, columns in blocks(source) for own, names in [shared_molecules(columns)]]
+    rows, names = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    order = np.argsort(names, kind="stable")
+    rows, names = rows[order], names[order]
+    again = np.flatnonzero(names[1:] == names[:-1])
+    return merged(np.arange(len(source), dtype=np.int64), np.stack([rows[again], rows[again + 1]], axis=1))

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.data.blocks import blocks
 from mlff_distiller.data.similarity.duplicates import DuplicatesPlan, composition_keys, near_pairs
+from mlff_distiller.data.similarity.hashes import compositions
 from mlff_distiller.data.source import Source
 from mlff_distiller.data.splits.split import PARTS, Split
 
@@ -65,3 +67,21 @@ def find_leaks(source: Source, split: Split, plan: DuplicatesPlan | None = None)
     )
     order = np.argsort(changes, kind="stable")
     return Leaks(pairs[order], changes[order], sides[pairs[order]])
+
+
+def trained_compositions(source: Source, split: Split) -> dict[str, int]:
+    """Count the structures of the held-out parts whose composition is also trained on.
+
+    A new molecule can be one that is trained on with a bond that is stretched or broken; its composition tells.
+
+    Examples
+    --------
+    >>> from mlff_distiller.atoms.structure import Structure
+    >>> from mlff_distiller.data.columns import pack
+    >>> columns = pack(range(3), [Structure([z], [[0, 0, 0]]) for z in (1, 1, 2)])
+    >>> trained_compositions(columns, Split.from_assignment(np.array([0, 1, 2])))
+    {'validation': 1, 'test': 0}
+    """
+    keys = np.concatenate([compositions(columns) for _, columns in blocks(source)])
+    trained = np.unique(keys[split.train])
+    return {name: int(np.isin(keys[getattr(split, name)], trained).sum()) for name in PARTS[1:]}

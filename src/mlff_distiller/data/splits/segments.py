@@ -84,7 +84,7 @@ def segment_of(info: dict[str, Any], row: int) -> str:
     if not isinstance(segment, str):
         raise DataError(
             f"structure {row} does not say which trajectory segment it is from (no 'segment' in its info); "
-            "split by formula, molecule, cluster or at random"
+            "choose another kind of split: --kind random, formula, molecule or cluster"
         )
     return segment
 
