@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -49,9 +50,18 @@ def test_writers_that_close_and_seal_at_once_lose_nothing(tmp_path):
         )
         for k in range(3)
     ]
+    with ExitStack() as running:
+        for child in writers:
+            running.enter_context(child)
+            running.callback(child.stdin.close)  # ends it, also when an assertion fails
+        _seal_in_rounds(writers, tmp_path)
+    assert [child.returncode for child in writers] == [0, 0, 0]
+
+
+def _seal_in_rounds(writers, tmp_path):
     for child in writers:
         assert child.stdout.readline() == "ready\n"
-    for number in range(12):
+    for number in range(12):  # many, since the moments that matter are short
         for child in writers:
             child.stdin.write(f"{number}\n")
             child.stdin.flush()
@@ -63,9 +73,6 @@ def test_writers_that_close_and_seal_at_once_lose_nothing(tmp_path):
         assert store.ids.tolist() == sorted(i for k in wrote for i in range(k, 24, 3)), said
         assert store.verify() == []
         assert sorted(p.name for p in store.path.iterdir()) == ["manifest.json", "shards"]
-    for child in writers:
-        child.communicate()
-        assert child.returncode == 0
 
 
 def test_a_closed_writer_does_not_seal_over_a_living_one(tmp_path, structure):

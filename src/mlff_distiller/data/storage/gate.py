@@ -33,12 +33,18 @@ class Gate:
     def __enter__(self) -> None:
         began = time.monotonic()
         try:
-            while not self._lock.acquire():
+            while not self._acquired():
                 if time.monotonic() - began > _WAIT_S:
                     raise DataError(f"another process is sealing {self._path}; wait for it to end")
                 time.sleep(0.01)
         except OSError as error:
             raise unwritable(self._path, error) from error
+
+    def _acquired(self) -> bool:
+        try:
+            return self._lock.acquire()
+        except FileNotFoundError:  # who sealed the store removed the directory just now
+            return False
 
     def __exit__(self, *_: object) -> None:
         if (self._path / MANIFEST).exists():  # who waited at the gate of a store that was sealed made it anew
