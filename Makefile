@@ -15,9 +15,9 @@ demo: $(VENV)/package
 test: $(VENV)/dev
 	$(PYTEST) -m "not slow and not gpu"
 
-# What `make test` leaves out: slow tests, and those of a GPU where there is one.
+# What `make test` leaves out: slow tests, those of a GPU where there is one, and new random examples of properties.
 test-all: $(VENV)/dev
-	$(PYTEST)
+	HYPOTHESIS_PROFILE=explore $(PYTEST)
 
 coverage: $(VENV)/dev
 	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term

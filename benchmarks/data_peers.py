@@ -4,6 +4,7 @@ Each peer writes blocks of columns, opens what it wrote, and reads rows: as plai
 columns, so that one loader makes batches from all of them.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +21,7 @@ from mlff_distiller.data.storage.store import Store
 from mlff_distiller.data.storage.writer import StoreWriter
 
 
-class Peer:
+class Peer(ABC):
     """A way to keep structures."""
 
     name: ClassVar[str]
@@ -36,15 +37,17 @@ class Peer:
     def sizes(self) -> np.ndarray:
         return np.full(self.n, self.n_atoms)
 
+    @abstractmethod
     def write(self, blocks: Iterable[Columns]) -> None:
-        raise NotImplementedError
+        """Write all blocks."""
 
+    @abstractmethod
     def open(self) -> None:
-        raise NotImplementedError
+        """Open what was written."""
 
+    @abstractmethod
     def read(self, rows: np.ndarray) -> Any:
         """Return numbers, positions, energies and forces as arrays."""
-        raise NotImplementedError
 
     def take(self, rows: np.ndarray, *, only: Any = None) -> Columns:
         """Return the same as columns."""

@@ -1,7 +1,6 @@
 """Structures and labels of every kind a store must hold."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -68,12 +67,3 @@ def same() -> Callable[..., bool]:
         return same_structure(a, b) if isinstance(a, Structure) else same_labels(a, b)
 
     return compare
-
-
-@pytest.fixture(scope="session")
-def shared() -> Path:
-    """The folder of real reference data beside the checkout."""
-    folder = Path(__file__).parents[3] / "shared"
-    if not (folder / "data").is_dir():
-        pytest.skip("reference data beside the checkout (shared/data) is not there")
-    return folder

@@ -1,11 +1,9 @@
 """The report: offline, escaped, complete, and drawn without an error by a real browser."""
 
-import json
 import re
 import shutil
 import subprocess
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -22,39 +20,14 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 EVIL = "<script>alert('x')</script>&\""
 
 
-class Page(HTMLParser):
-    """Tags, attributes, visible text and the figures of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.figures, self._inside = "", [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        figure = tag == "script" and "data-figure" in dict(attributes)
-        self._inside = "figure" if figure else tag if tag in ("script", "style") else self._inside
-
-    def handle_endtag(self, tag):
-        if tag in ("script", "style"):
-            self._inside = ""
-
-    def handle_data(self, data):
-        if self._inside == "figure":
-            self.figures.append(json.loads(data))
-        elif not self._inside:
-            self.text += f" {data}"
-
-
 @pytest.fixture(scope="module")
 def html(report_data) -> str:
     return render(report_data)
 
 
 @pytest.fixture(scope="module")
-def page(html) -> Page:
-    return Page(html)
+def page(html, parsed):
+    return parsed(html)
 
 
 def test_nothing_is_loaded_from_anywhere(page) -> None:
@@ -159,7 +132,7 @@ def test_everything_from_outside_is_escaped(report_data) -> None:
     assert html.count("<script") == render(report_data).count("<script") - 2 * 2  # two students fewer, two figures each
 
 
-def test_an_undecided_student_is_told_what_would_settle_it(report_data) -> None:
+def test_an_undecided_student_is_told_what_would_settle_it(report_data, parsed) -> None:
     student = report_data.students["tiny"]
     cases = {
         "force_rmse": (Measurement("force_rmse", 0.19, "eV/A", (0.1, 0.3), 4), "more held-out trajectory segments"),
@@ -173,27 +146,27 @@ def test_an_undecided_student_is_told_what_would_settle_it(report_data) -> None:
     }
     measurements = [m for m, _ in cases.values()]
     undecided = StudentReport(7, judge(measurements, CriteriaPlan()), measurements, [], student.parity)
-    text = Page(render(replace(report_data, students={"s": undecided}))).text
+    text = parsed(render(replace(report_data, students={"s": undecided}))).text
     for _, words in cases.values():
         assert words in text
     assert "Energy RMSE was not measured" in text
 
 
-def test_a_report_of_almost_nothing_is_still_a_page() -> None:
-    page = Page(render(ReportData("empty", "xtb", {}, "", {}, {"s": StudentReport(1, judge([], CriteriaPlan()))})))
+def test_a_report_of_almost_nothing_is_still_a_page(parsed) -> None:
+    page = parsed(render(ReportData("empty", "xtb", {}, "", {}, {"s": StudentReport(1, judge([], CriteriaPlan()))})))
     assert page.figures == []
     assert "INCONCLUSIVE" in page.text
     assert "There is no training log." in page.text
 
 
-def test_many_systems_and_students_fit(report_data) -> None:
+def test_many_systems_and_students_fit(report_data, parsed) -> None:
     student = report_data.students["tiny"]
     rows = [replace(student.nve, systems=np.char.add(student.nve.systems, str(k))) for k in range(2)]
     joined = {
         key: np.concatenate([getattr(r, key) for r in rows], axis=-1) for key in vars(rows[0]) if key != "times_ps"
     }
     twice = replace(student, nve=replace(student.nve, **joined))
-    page = Page(render(replace(report_data, students={f"s{k}": twice for k in range(3)})))
+    page = parsed(render(replace(report_data, students={f"s{k}": twice for k in range(3)})))
     assert len(page.figures) == 3 + 2 * 3
     dynamics = next(f for f in page.figures if "yaxis16" in f["layout"])
     domains = [dynamics["layout"][f"yaxis{k or ''}"]["domain"] for k in ["", *range(2, 17)]]
@@ -209,7 +182,7 @@ def test_writing_is_atomic_and_a_folder_that_cannot_be_written_is_explained(tmp_
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_browser_draws_every_figure_without_an_error(tmp_path: Path, html: str, page: Page) -> None:
+def test_a_browser_draws_every_figure_without_an_error(tmp_path: Path, html: str, page) -> None:
     path = tmp_path / "report.html"
     path.write_text(html, encoding="utf-8")
     flags = "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"

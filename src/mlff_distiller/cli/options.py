@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from mlff_distiller.core.errors import PlanError
-from mlff_distiller.core.plan import Plan
+from mlff_distiller.core.plan import Plan, option
 
 Command = Callable[..., Any]
 
@@ -50,17 +50,6 @@ def with_plan(cls: type[Plan]) -> Callable[[Command], Command]:
         return called
 
     return decorate
-
-
-def option(name: str) -> str:
-    """Return the option of a field.
-
-    Examples
-    --------
-    >>> option("energy_unit")
-    '--energy-unit'
-    """
-    return "--" + name.replace("_", "-")
 
 
 def _parsed(cls: type[Plan], given: dict[str, Any]) -> Plan:

@@ -50,6 +50,17 @@ class Plan(BaseModel):
         return digest(self.model_dump(mode="json"))
 
 
+def option(field: str) -> str:
+    """Return the command-line form of a setting's name.
+
+    Examples
+    --------
+    >>> option("energy_unit")
+    '--energy-unit'
+    """
+    return "--" + field.replace("_", "-")
+
+
 def kinds(registry: Registry) -> Any:
     """Return the field type "one of the plans in this registry, told apart by their key ``kind``".
 

@@ -16,6 +16,36 @@ MAX_ATOMS: Final = 10_000
 """Atoms of a block; with their pairs within 5 Angstrom about 100 MB in a condensed phase."""
 
 
+def cut(costs: NDArray[np.integer], limit: int) -> list[tuple[int, int]]:
+    """Cut consecutive things into pieces that cost at most ``limit`` together, at least one thing each.
+
+    Parameters
+    ----------
+    costs : (n,) integers
+        What each costs, for instance the atoms of a structure.
+    limit : int
+        Most that a piece costs; a single thing that costs more is a piece of its own.
+
+    Returns
+    -------
+    list of (int, int)
+        Where each piece begins, and where the next one does.
+
+    Examples
+    --------
+    >>> cut(np.array([4, 4, 9, 1, 1]), 8)
+    [(0, 2), (2, 3), (3, 5)]
+    """
+    ends = np.cumsum(costs, dtype=np.int64)
+    pieces, first = [], 0
+    while first < len(costs):
+        before = int(ends[first - 1]) if first else 0
+        last = max(first + 1, int(np.searchsorted(ends, before + limit, side="right")))
+        pieces.append((first, last))
+        first = last
+    return pieces
+
+
 def blocks(
     source: Source, rows: Indices | None = None, *, max_atoms: int = MAX_ATOMS
 ) -> Iterator[tuple[Indices, Columns]]:
@@ -39,13 +69,8 @@ def blocks(
     [[0, 1], [2, 3], [4]]
     """
     wanted = np.arange(len(source), dtype=np.int64) if rows is None else np.asarray(rows, dtype=np.int64)
-    ends = np.cumsum(np.asarray(source.sizes)[wanted])
-    first = 0
-    while first < len(wanted):
-        before = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + max_atoms, side="right")))
+    for first, last in cut(np.asarray(source.sizes)[wanted], max_atoms):
         yield wanted[first:last], source.take(wanted[first:last])
-        first = last
 
 
 def owners(columns: Columns) -> Indices:

@@ -16,11 +16,8 @@ from mlff_distiller.data.importers.settle import settle
 
 
 @pytest.fixture(scope="module")
-def formats() -> Path:
-    folder = Path(__file__).parents[4] / "shared" / "data" / "formats"
-    if not folder.is_dir():
-        pytest.skip("reference data beside the checkout (shared/data) is not there")
-    return folder
+def formats(shared: Path) -> Path:
+    return shared / "data" / "formats"
 
 
 def test_ani1_symbols_nested_groups_and_letters_of_smiles(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 from mlff_distiller.data.importers import evidence
 from mlff_distiller.data.importers.frame import Frame
 
-SHARED = next((p / "shared" for p in Path(__file__).parents if (p / "shared" / "data").is_dir()), None)
 KCAL = ase.units.kcal / ase.units.mol
 
 
@@ -49,12 +48,10 @@ def test_the_table_grows_with_the_nucleus() -> None:
     np.testing.assert_allclose(totals[9:], estimate, rtol=0.02)
 
 
-@pytest.mark.skipif(SHARED is None, reason="no shared reference data beside this checkout")
 @pytest.mark.parametrize("molecule", ["ethanol", "benzene", "aspirin"])
-def test_rmd17_settles_itself(molecule: str) -> None:
+def test_rmd17_settles_itself(molecule: str, shared: Path) -> None:
     """Three independent lines of evidence agree with the documented kcal/mol and kcal/mol/Angstrom."""
-    assert SHARED is not None
-    data = np.load(SHARED / f"data/rmd17/rmd17_{molecule}_train_01.npz")
+    data = np.load(shared / f"data/rmd17/rmd17_{molecule}_train_01.npz")
     frames = [
         Frame("f", data["nuclear_charges"], x, values={"energy": np.array(e), "forces": f})
         for x, e, f in zip(data["coords"], data["energies"], data["forces"], strict=True)

@@ -31,7 +31,6 @@ from mlff_distiller.data.importers.frame import Frame, Reader
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.importers.settle import settle
 
-SHARED = Path(__file__).parents[4] / "shared" / "data"
 M, N = 5, 4
 MOST_FRAMES = 10_000
 JUDGED_AT_THE_BORDER = ("extxyz", "ase-db", "aselmdb", "traj")  # their readers pass on labels of any shape
@@ -255,10 +254,8 @@ def test_flipped_bits(tmp_path: Path, name: str, bits: list[tuple[float, int]]) 
 @pytest.mark.parametrize("name", REAL)
 @settings(FUZZ, max_examples=10)
 @given(where=st.sampled_from([0.1, 0.5, 0.9, 1.0]), bits=FLIPS)
-def test_real_files(tmp_path: Path, name: str, where: float, bits: list[tuple[float, int]]) -> None:
-    if not SHARED.is_dir():
-        pytest.skip("reference data beside the checkout (shared/data) is not there")
-    (tmp_path / "file").write_bytes(cut_or_flipped((SHARED / REAL[name]).read_bytes(), where, bits))
+def test_real_files(tmp_path: Path, shared: Path, name: str, where: float, bits: list[tuple[float, int]]) -> None:
+    (tmp_path / "file").write_bytes(cut_or_flipped((shared / "data" / REAL[name]).read_bytes(), where, bits))
     key = "wb97x_dz.energy" if name == "ani" else None
     outcome(name, tmp_path / "file", ImportPlan(**{**UNITS_ALONE.model_dump(), "energy_key": key}))
 

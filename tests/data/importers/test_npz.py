@@ -17,11 +17,8 @@ KCAL_PER_MOL = 4184 / 96485.33289  # eV; thermochemical calorie, Faraday constan
 
 
 @pytest.fixture(scope="module")
-def rmd17() -> Path:
-    folder = Path(__file__).parents[4] / "shared" / "data" / "rmd17"
-    if not folder.is_dir():
-        pytest.skip("reference data beside the checkout (shared/data) is not there")
-    return folder
+def rmd17(shared: Path) -> Path:
+    return shared / "data" / "rmd17"
 
 
 def read(path: Path, **settings: Any) -> Any:

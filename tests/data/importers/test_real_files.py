@@ -3,6 +3,7 @@
 What must come out is stated here file by file; the numbers are compared with ASE's own reading of one frame.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,6 @@ from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.importers.importing import import_data
 from mlff_distiller.data.importers.plan import ImportPlan
 from mlff_distiller.data.storage.store import Store
-
-SHARED = next((p / "shared" for p in Path(__file__).parents if (p / "shared" / "data").is_dir()), None)
-pytestmark = pytest.mark.skipif(SHARED is None, reason="no shared reference data beside this checkout")
 
 KCAL = ase.units.kcal / ase.units.mol
 NO_LABELS = "no energies or forces under a known name.*--energy-key"
@@ -112,15 +110,17 @@ ROWS = {
 }
 
 
-def bring(name: str, out: Path, options: dict[str, Any]) -> tuple[Any, Store]:
-    assert SHARED is not None
-    done = import_data(SHARED / "data" / name, ImportPlan(**options), out)
-    return done, Store.open(out)
+@pytest.fixture
+def bring(shared: Path) -> Callable[..., tuple[Any, Store]]:
+    def imported(name: str, out: Path, options: dict[str, Any]) -> tuple[Any, Store]:
+        done = import_data(shared / "data" / name, ImportPlan(**options), out)
+        return done, Store.open(out)
+
+    return imported
 
 
-def test_every_file_is_stated() -> None:
-    assert SHARED is not None
-    folder = SHARED / "data"
+def test_every_file_is_stated(shared: Path) -> None:
+    folder = shared / "data"
     places = [
         *(folder / "formats").glob("*/*"),
         *folder.glob("liquids/*"),
@@ -132,13 +132,14 @@ def test_every_file_is_stated() -> None:
 
 
 @pytest.mark.parametrize("name", GOOD)
-def test_text_files_import_with_ases_numbers(name: str, tmp_path: Path) -> None:
-    assert SHARED is not None
+def test_text_files_import_with_ases_numbers(
+    name: str, tmp_path: Path, shared: Path, bring: Callable[..., Any]
+) -> None:
     good = GOOD[name]
     done, store = bring(name, tmp_path / "store", good.options)
     counts = done.counts
     assert (len(store), counts["with forces"], counts["with stress"]) == (good.n_frames, good.n_forces, good.n_stress)
-    last = ase.io.read(SHARED / "data" / name, index=-1, format="extxyz")
+    last = ase.io.read(shared / "data" / name, index=-1, format="extxyz")
     structure, labels = store.structure(len(store) - 1), store.labels(len(store) - 1)
     np.testing.assert_array_equal(structure.numbers, last.numbers)
     np.testing.assert_allclose(structure.positions, last.positions, atol=1e-12)
@@ -157,7 +158,7 @@ def test_text_files_import_with_ases_numbers(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_is_not_certain_is_refused(name: str, tmp_path: Path) -> None:
+def test_what_is_not_certain_is_refused(name: str, tmp_path: Path, bring: Callable[..., Any]) -> None:
     with pytest.raises(DataError, match=REFUSED[name]) as caught:
         bring(name, tmp_path / "store", {})
     assert "\n" not in str(caught.value)
@@ -165,12 +166,13 @@ def test_what_is_not_certain_is_refused(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ROWS)
-def test_databases_import_with_the_numbers_of_their_rows(name: str, tmp_path: Path) -> None:
-    assert SHARED is not None
+def test_databases_import_with_the_numbers_of_their_rows(
+    name: str, tmp_path: Path, shared: Path, bring: Callable[..., Any]
+) -> None:
     n_rows, options, expected = ROWS[name]
     _, store = bring(name, tmp_path / "store", options)
     assert len(store) == n_rows
-    with ase.db.connect(SHARED / "data" / name) as database:
+    with ase.db.connect(shared / "data" / name) as database:
         for i, row in enumerate(database.select()):
             energy, forces = expected(row)
             labels = store.labels(i)
@@ -182,7 +184,7 @@ def test_databases_import_with_the_numbers_of_their_rows(name: str, tmp_path: Pa
                 np.testing.assert_allclose(labels.stress, row.toatoms().get_stress(voigt=False))
 
 
-def test_units_that_a_file_declares_are_in_the_table(tmp_path: Path) -> None:
+def test_units_that_a_file_declares_are_in_the_table(tmp_path: Path, bring: Callable[..., Any]) -> None:
     done, _ = bring("periodic/mattersim/random-TP.xyz", tmp_path / "store", {})
     assert {row.quantity: row.why for row in done.units if row.quantity in ("energy", "forces", "stress")} == {
         "energy": "'energy_unit' of the file",
@@ -191,20 +193,19 @@ def test_units_that_a_file_declares_are_in_the_table(tmp_path: Path) -> None:
     }
 
 
-def test_the_virials_of_a_gap_set_are_turned_around(tmp_path: Path) -> None:
-    assert SHARED is not None
+def test_the_virials_of_a_gap_set_are_turned_around(tmp_path: Path, shared: Path, bring: Callable[..., Any]) -> None:
     name = "formats/metatrain/carbon_reduced_100.xyz"
     _, store = bring(name, tmp_path / "store", {})
-    for i, atoms in enumerate(ase.io.read(SHARED / "data" / name, index=":5")):
+    for i, atoms in enumerate(ase.io.read(shared / "data" / name, index=":5")):
         np.testing.assert_allclose(store.labels(i).stress, -atoms.info["virial"] / atoms.get_volume(), atol=1e-9)
 
 
-def test_charge_and_spin_of_a_file_are_kept(tmp_path: Path) -> None:
+def test_charge_and_spin_of_a_file_are_kept(tmp_path: Path, bring: Callable[..., Any]) -> None:
     _, store = bring("formats/mlip/small_aspirin_with_charge_spin.xyz", tmp_path / "store", {})
     assert [(s.charge, s.spin) for s in store.structures()] == [(0, 1), (1, 2)]
 
 
-def test_isolated_atoms_of_a_training_set_keep_their_tag(tmp_path: Path) -> None:
+def test_isolated_atoms_of_a_training_set_keep_their_tag(tmp_path: Path, bring: Callable[..., Any]) -> None:
     _, store = bring("liquids/solvent_train.xyz", tmp_path / "store", {})
     tagged = [s.formula for s in store.structures() if s.info.get("config_type") == "IsolatedAtom"]
     assert sorted(tagged) == ["C", "H", "O"]

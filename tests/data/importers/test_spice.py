@@ -19,11 +19,8 @@ from mlff_distiller.potentials.analytic import morse
 
 
 @pytest.fixture(scope="module")
-def formats() -> Path:
-    folder = Path(__file__).parents[4] / "shared" / "data" / "formats"
-    if not folder.is_dir():
-        pytest.skip("reference data beside the checkout (shared/data) is not there")
-    return folder
+def formats(shared: Path) -> Path:
+    return shared / "data" / "formats"
 
 
 def read(path: Path, **settings: str) -> list[LabeledStructure]:

@@ -19,8 +19,6 @@ from mlff_distiller.data.importers.settle import settle
 from mlff_distiller.data.importers.stress import symmetric, tensor
 from mlff_distiller.potentials.analytic import morse
 
-SHARED = next((p / "shared" for p in Path(__file__).parents if (p / "shared" / "data").is_dir()), None)
-
 ASE: dict[Quantity, Declared] = {
     "length": Declared("Angstrom", "test"),
     "energy": Declared("eV", "test"),
@@ -176,13 +174,11 @@ def test_a_stress_of_exact_zeros_is_absent_unless_nothing_pulls() -> None:
         assert found.left_out == (() if kept else (ZERO_STRESS,))
 
 
-@pytest.mark.skipif(SHARED is None, reason="no shared reference data beside this checkout")
 @pytest.mark.parametrize(("element", "order"), [("Ge", "xx,yy,zz,xy,yz,xz"), ("Mo", "xx,yy,zz,xy,xz,yz")])
-def test_published_kbar_agree_with_the_converted_set(element: str, order: str) -> None:
+def test_published_kbar_agree_with_the_converted_set(element: str, order: str, shared: Path) -> None:
     """mlearn as published (VASP's sign, kbar, shear order differing by element) against its ASE form."""
-    assert SHARED is not None
-    raw = json.loads((SHARED / "data/periodic/raw" / element / "test.json").read_text())
-    second = ase.io.read(SHARED / f"data/periodic/{element}_test.extxyz", index=":")
+    raw = json.loads((shared / "data/periodic/raw" / element / "test.json").read_text())
+    second = ase.io.read(shared / f"data/periodic/{element}_test.extxyz", index=":")
     assert len(raw) == len(second) > 20
     plan = ImportPlan(stress_unit="kbar", stress_sign="compression-positive", stress_order=order)
     for entry, atoms in zip(raw, second, strict=True):
@@ -205,10 +201,8 @@ def test_published_kbar_agree_with_the_converted_set(element: str, order: str) -
         np.testing.assert_allclose(labels.stress, atoms.get_stress(voigt=False), atol=1e-8)
 
 
-@pytest.mark.skipif(SHARED is None, reason="no shared reference data beside this checkout")
-def test_the_order_of_one_element_is_wrong_for_the_other() -> None:
-    assert SHARED is not None
-    raw = json.loads((SHARED / "data/periodic/raw/Mo/test.json").read_text())[0]
-    atoms = ase.io.read(SHARED / "data/periodic/Mo_test.extxyz", index=0)
+def test_the_order_of_one_element_is_wrong_for_the_other(shared: Path) -> None:
+    raw = json.loads((shared / "data/periodic/raw/Mo/test.json").read_text())[0]
+    atoms = ase.io.read(shared / "data/periodic/Mo_test.extxyz", index=0)
     wrong = tensor(np.array(raw["outputs"]["virial_stress"]), order="xx,yy,zz,xy,yz,xz") * -0.1 * ase.units.GPa
     assert np.abs(wrong - atoms.get_stress(voigt=False)).max() > 1e-3

@@ -1,10 +1,8 @@
 """The page of pictures: right numbers, offline, escaped, complete, and drawn without an error by a real browser."""
 
-import json
 import re
 import shutil
 import subprocess
-from html.parser import HTMLParser
 from pathlib import Path
 
 import ase.build
@@ -34,43 +32,18 @@ EVIL = "<script>alert('x')</script>&\""
 SECTIONS = ["what", "composition", "energies", "forces", "cells", "distances", "map", "findings", "look", "origin"]
 
 
-class Page(HTMLParser):
-    """Tags, attributes, visible text and the figures of a page."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text, self.figures, self._inside = "", [], ""
-        self.feed(html)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        figure = tag == "script" and "data-figure" in dict(attributes)
-        self._inside = "figure" if figure else tag if tag in ("script", "style") else self._inside
-
-    def handle_endtag(self, tag):
-        if tag in ("script", "style"):
-            self._inside = ""
-
-    def handle_data(self, data):
-        if self._inside == "figure":
-            self.figures.append(json.loads(data))
-        elif not self._inside:
-            self.text += f" {data}"
-
-    def figure(self, title: str) -> dict:
-        labels = [a["aria-label"] for _, a in self.tags if a.get("role") == "img"]
-        return self.figures[next(k for k, label in enumerate(labels) if title in label)]
-
-
 def stored(path: Path, structures, labels=None, **more) -> Store:
     writer = StoreWriter(path, **more)
     writer.append(range(len(structures)), structures, labels)
     return writer.seal()
 
 
-def page_of(store: Store, *, checked: bool = True) -> Page:
-    return Page(render(store, check(store) if checked else None, name="a name", reporter=Silent()))
+@pytest.fixture
+def page_of(parsed):
+    def page(store: Store, *, checked: bool = True):
+        return parsed(render(store, check(store) if checked else None, name="a name", reporter=Silent()))
+
+    return page
 
 
 def mixed(n: int = 20) -> tuple[list[Structure], list[Labels]]:
@@ -108,8 +81,8 @@ def html(store) -> str:
 
 
 @pytest.fixture(scope="module")
-def page(html) -> Page:
-    return Page(html)
+def page(html, parsed):
+    return parsed(html)
 
 
 def test_it_has_all_sections_and_loads_nothing(page, html) -> None:
@@ -217,7 +190,7 @@ def test_accused_atoms_are_those_of_the_fault(store) -> None:
     assert accused_atoms(lost, ["isolated_atom", "largest_force"]).tolist() == [2]
 
 
-def test_the_view_shows_atoms_bonds_cell_and_forces(tmp_path: Path) -> None:
+def test_the_view_shows_atoms_bonds_cell_and_forces(tmp_path: Path, page_of) -> None:
     silicon = from_ase(ase.build.bulk("Si", cubic=True))
     pull = np.zeros((8, 3))
     pull[5] = [0, 0, 2.0]
@@ -232,7 +205,7 @@ def test_the_view_shows_atoms_bonds_cell_and_forces(tmp_path: Path) -> None:
     assert len(heads["x"]) == 1
 
 
-def test_a_large_structure_is_drawn_in_part_and_the_page_stays_small(tmp_path: Path) -> None:
+def test_a_large_structure_is_drawn_in_part_and_the_page_stays_small(tmp_path: Path, page_of) -> None:
     atoms = ase.build.bulk("NaCl", "rocksalt", a=5.6, cubic=True).repeat(7)
     store = stored(tmp_path / "salt", [from_ase(atoms)] * 3)
     page = page_of(store, checked=False)
@@ -242,7 +215,7 @@ def test_a_large_structure_is_drawn_in_part_and_the_page_stays_small(tmp_path: P
     assert len(render(store, None, name="salt", reporter=Silent())) < 6_000_000
 
 
-def test_a_vast_empty_cell_does_not_hide_its_molecule(tmp_path: Path) -> None:
+def test_a_vast_empty_cell_does_not_hide_its_molecule(tmp_path: Path, page_of) -> None:
     water = from_ase(ase.build.molecule("H2O"))
     boxed = Structure(water.numbers, water.positions, cell=300 * np.eye(3), pbc=True)
     page = page_of(stored(tmp_path / "gas", [boxed]))
@@ -251,7 +224,7 @@ def test_a_vast_empty_cell_does_not_hide_its_molecule(tmp_path: Path) -> None:
     assert "much larger than the atoms" in page.text
 
 
-def test_without_labels_nothing_is_drawn_from_nothing(tmp_path: Path) -> None:
+def test_without_labels_nothing_is_drawn_from_nothing(tmp_path: Path, page_of) -> None:
     page = page_of(stored(tmp_path / "bare", mixed()[0][:5]))
     for said in ("No structure has an energy", "No structure has forces", "neither volume nor stress", "nobody"):
         assert said in page.text
@@ -260,14 +233,14 @@ def test_without_labels_nothing_is_drawn_from_nothing(tmp_path: Path) -> None:
     assert "Distances" in str(labels)
 
 
-def test_one_atom_is_still_a_page(tmp_path: Path) -> None:
+def test_one_atom_is_still_a_page(tmp_path: Path, page_of) -> None:
     page = page_of(stored(tmp_path / "one", [Structure([2], [[0, 0, 0]])], [Labels(energy=-79.0)]), checked=False)
     assert [a["id"] for tag, a in page.tags if tag == "section"] == SECTIONS
     for said in ("All structures are He", "needs at least three structures", "No two atoms", "leave out --quick"):
         assert said in page.text
 
 
-def test_labels_that_are_no_numbers_do_not_stop_it(tmp_path: Path) -> None:
+def test_labels_that_are_no_numbers_do_not_stop_it(tmp_path: Path, page_of) -> None:
     structures, labels = mixed(4)
     labels[0] = Labels(energy=np.nan, forces=np.full((9, 3), np.nan))
     labels[1] = Labels(energy=np.inf, forces=labels[1].forces)
@@ -277,7 +250,7 @@ def test_labels_that_are_no_numbers_do_not_stop_it(tmp_path: Path) -> None:
     assert "28 numbers of its labels are not finite" in page.text
 
 
-def test_many_elements_are_a_periodic_table(tmp_path: Path) -> None:
+def test_many_elements_are_a_periodic_table(tmp_path: Path, page_of) -> None:
     structures = [Structure([z, 1], [[0, 0, 0], [0, 0, 2.0]]) for z in range(1, 104)]
     page = page_of(stored(tmp_path / "all", structures), checked=False)
     cells = page.figure("Elements")["data"][1]
@@ -290,7 +263,7 @@ def test_many_elements_are_a_periodic_table(tmp_path: Path) -> None:
     assert "Every composition differs" in page.text
 
 
-def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
+def test_everything_from_outside_is_escaped(tmp_path: Path, parsed) -> None:
     structures, labels = mixed(4)
     hostile = [s.tagged(**{EVIL: EVIL, "list": [{EVIL: EVIL}]}) for s in structures]
     identity, header = {EVIL: EVIL}, {"source": EVIL, EVIL: {EVIL: [EVIL]}}
@@ -300,7 +273,7 @@ def test_everything_from_outside_is_escaped(tmp_path: Path) -> None:
     assert EVIL not in html
     assert "<script>alert" not in html
     assert html.count("<script") == render(plain, check(plain), name="a", reporter=Silent()).count("<script")
-    assert "alert" in Page(html).text
+    assert "alert" in parsed(html).text
 
 
 def test_the_file_is_whole_or_not_there(tmp_path: Path, store) -> None:
@@ -312,13 +285,13 @@ def test_the_file_is_whole_or_not_there(tmp_path: Path, store) -> None:
         write_page(store, tmp_path / "file" / "page.html")
 
 
-def test_the_same_data_give_the_same_pictures(store, html) -> None:
+def test_the_same_data_give_the_same_pictures(store, html, parsed) -> None:
     again = render(Store.open(store.path), check(store), name="mixed", reporter=Silent())
-    assert Page(again).figures == Page(html).figures
+    assert parsed(again).figures == parsed(html).figures
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine")
-def test_a_browser_draws_and_changes_every_figure_without_an_error(tmp_path: Path, html: str, page: Page) -> None:
+def test_a_browser_draws_and_changes_every_figure_without_an_error(tmp_path: Path, html: str, page) -> None:
     # A reader's clicks: every structure of the list, then a link of the table of findings.
     clicks = """<script>window.addEventListener("load", function () { setTimeout(function () {
       var list = document.getElementById("structure");

@@ -62,9 +62,10 @@ def test_groups_stay_whole_nothing_is_lost_and_no_part_is_empty(groups, validati
     assert_partition(split, len(groups))
     owners = [set(groups[part].tolist()) for part in parts(split)]
     assert sum(map(len, owners)) == len(set(groups.tolist()))
-    for part, fraction in zip(parts(split)[1:], (validation, test), strict=True):
-        smallest_groups = np.sort(np.bincount(groups)[np.bincount(groups) > 0])[:2]
-        assert len(part) <= max(round(fraction * len(groups)), *smallest_groups, 1)
+    left = dict(zip(*np.unique(groups, return_counts=True), strict=True))
+    for part, own, fraction in ((split.test, owners[2], test), (split.validation, owners[1], validation)):
+        assert len(part) <= max(1, round(fraction * len(groups)), min(left.values()))
+        left = {group: size for group, size in left.items() if group not in own}
 
 
 @given(st.integers(10, 500), st.floats(0.05, 0.45), st.floats(0.05, 0.45), st.integers(0, 99))

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.core.registry import nearest
 from mlff_distiller.data.importers import hdf5, molecule_groups
 from mlff_distiller.data.importers.evidence import total_energy_unit
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
@@ -109,8 +108,7 @@ def _names(group: Any, plan: ImportPlan) -> Names:
         )
     energy = _energy(group, plan.energy_key)
     forces = plan.forces_key or _forces(group, energy)
-    for name in (plan.forces_key, plan.charge_key, plan.spin_key):
-        _must_hold(group, name)
+    hdf5.must_hold(group, plan.forces_key, plan.charge_key, plan.spin_key)
     charge = plan.charge_key or ("charge" if hdf5.holds(group, "charge") else None)
     spin = plan.spin_key or ("mult" if hdf5.holds(group, "mult") else None)
     turned = is_gradient(forces, plan)
@@ -120,7 +118,7 @@ def _names(group: Any, plan: ImportPlan) -> Names:
 def _energy(group: Any, asked: str | None) -> str | None:
     """Return the name of the energies: the one asked for, or the only one there is."""
     if asked:
-        _must_hold(group, asked)
+        hdf5.must_hold(group, asked)
         return asked
     candidates = [n for n in hdf5.names(group) if n in ("energies", "energy") or n.endswith(".energy")]
     if len(candidates) > 1:
@@ -138,9 +136,3 @@ def _forces(group: Any, energy: str | None) -> str | None:
         return name if hdf5.holds(group, name) else None
     known = ("forces", "force", "gradients", "gradient")
     return next((name for name in known if hdf5.holds(group, name)), None)
-
-
-def _must_hold(group: Any, name: str | None) -> None:
-    if name is not None and not hdf5.holds(group, name):
-        known = hdf5.names(group)
-        raise DataError(f"{hdf5.where(group)} has no '{name}'{nearest(name, known)}; it has {', '.join(known)}")

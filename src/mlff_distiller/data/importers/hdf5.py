@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from mlff_distiller.atoms.elements import SYMBOLS
 from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.registry import nearest
 from mlff_distiller.data.importers.guard import translated
 
 Array = NDArray[Any]
@@ -94,6 +95,20 @@ def holds(group: Any, name: str | None) -> bool:
 def names(group: Any) -> list[str]:
     """Return what a group holds: data sets and attributes, in alphabetical order."""
     return sorted({*group, *group.attrs})
+
+
+def must_hold(group: Any, *asked: str | None) -> None:
+    """Refuse names that the user asked for and a group does not have; None asks for nothing.
+
+    Raises
+    ------
+    DataError
+        If one is missing; the message names the nearest.
+    """
+    for name in asked:
+        if name is not None and not holds(group, name):
+            known = names(group)
+            raise DataError(f"{where(group)} has no '{name}'{nearest(name, known)}; it has {', '.join(known)}")
 
 
 def read(group: Any, name: str, rows: slice | None = None) -> Array:

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from typing import Final
 
 from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.plan import option
 from mlff_distiller.core.registry import nearest
-from mlff_distiller.data.importers.plan import ImportPlan, option
+from mlff_distiller.data.importers.plan import ImportPlan
 
 _WORDS: Final = {
     "energy": ("total_energy", "potential_energy", "energy", "etot"),

@@ -7,10 +7,11 @@ from typing import Any, Final, TypedDict
 import numpy as np
 
 from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.plan import option
 from mlff_distiller.data.importers.declarations import is_declaration
 from mlff_distiller.data.importers.frame import Array
 from mlff_distiller.data.importers.keys import PLAN_FIELDS, is_gradient, meaning
-from mlff_distiller.data.importers.plan import ImportPlan, option
+from mlff_distiller.data.importers.plan import ImportPlan
 
 
 class Picked(TypedDict):

@@ -27,8 +27,6 @@ class ImportPlan(Plan):
     --------
     >>> ImportPlan(energy_unit="kcal/mol", force_unit="kcal/mol/Angstrom").stress_unit is None
     True
-    >>> option("energy_unit")
-    '--energy-unit'
     """
 
     format: str = Field("auto", description="Format of the file; auto looks at its content.")
@@ -90,11 +88,6 @@ class ImportPlan(Plan):
 
 def _canonical(component: str) -> str:
     return "".join(sorted(component))
-
-
-def option(field: str) -> str:
-    """Return the command-line form of a setting's name."""
-    return "--" + field.replace("_", "-")
 
 
 def asked(plan: ImportPlan) -> dict[str, str]:

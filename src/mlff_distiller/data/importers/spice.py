@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.core.registry import nearest
 from mlff_distiller.data.importers import hdf5, molecule_groups
 from mlff_distiller.data.importers.frame import Declared, Frame, Quantity
 from mlff_distiller.data.importers.guard import guarded, translated
@@ -137,7 +136,7 @@ def _names(group: Any, plan: ImportPlan) -> Names:
             f"{hdf5.where(group)} is of modelforge's grouped form (several molecules in one group), which is not "
             "read; export it from modelforge with one group for each molecule"
         )
-    _must_hold(group, [plan.energy_key, plan.forces_key, plan.charge_key, plan.spin_key])
+    hdf5.must_hold(group, plan.energy_key, plan.forces_key, plan.charge_key, plan.spin_key)
     charge = plan.charge_key or _first(group, ("charge", "total_charge"))
     spin = plan.spin_key or _first(group, ("spin_multiplicity", "spin_multiplicities_per_system", "spin", "mult"))
     turned = is_gradient(forces, plan)
@@ -153,13 +152,6 @@ def _of_kind(group: Any, kind: str, asked: str | None) -> str | None:
         option = {"energy": "--energy-key", "force": "--forces-key"}[kind]
         raise DataError(f"{hdf5.where(group)} holds several of kind {kind} ({', '.join(marked)}); choose with {option}")
     return marked[0] if marked else None
-
-
-def _must_hold(group: Any, asked: list[str | None]) -> None:
-    for name in asked:
-        if name is not None and not hdf5.holds(group, name):
-            known = hdf5.names(group)
-            raise DataError(f"{hdf5.where(group)} has no '{name}'{nearest(name, known)}; it has {', '.join(known)}")
 
 
 def _first(group: Any, candidates: tuple[str, ...]) -> str | None:

@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.data.blocks import cut
 from mlff_distiller.data.loading.order import Order, Rows
 
 _BLOCK = 1 << 15  # rows of an order that are looked at together: numpy's overhead is then small
@@ -57,20 +57,9 @@ class Batching:
         begun = order[0:0]
         for block in range(first, len(order), _BLOCK):
             rows = np.concatenate([begun, order[block : block + _BLOCK]])
-            bounds = self._bounds(rows)
-            if block + _BLOCK < len(order):
-                bounds.pop()  # the last batch may go on in the next block
-            for begin, end in pairwise(bounds):
+            pieces = cut(np.ones(len(rows), np.int64) if self.costs is None else self.costs[rows], self.limit)
+            # The last batch may go on in the next block.
+            first_open = pieces.pop()[0] if block + _BLOCK < len(order) else len(rows)
+            for begin, end in pieces:
                 yield rows[begin:end]
-            begun = rows[bounds[-1] :]
-
-    def _bounds(self, rows: Rows) -> list[int]:
-        """Return where batches begin, and where the last one ends."""
-        costs = np.ones(len(rows), np.int64) if self.costs is None else self.costs[rows]
-        ends = np.cumsum(costs, dtype=np.int64)
-        bounds = [0]
-        while bounds[-1] < len(rows):
-            begin = bounds[-1]
-            spent = ends[begin - 1] if begin else 0
-            bounds.append(max(begin + 1, int(np.searchsorted(ends, spent + self.limit, side="right"))))
-        return bounds
+            begun = rows[first_open:]

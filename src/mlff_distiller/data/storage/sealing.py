@@ -9,29 +9,12 @@ from numpy.typing import NDArray
 
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import file_digest
+from mlff_distiller.data.blocks import cut
 from mlff_distiller.data.columns import Columns, concatenate
 from mlff_distiller.data.schema import ShardEntry
 from mlff_distiller.data.storage.hdf5 import map_columns, read_index
 
 Integers = NDArray[np.int64]
-
-
-def cut(sizes: Integers, shard_atoms: int) -> list[tuple[int, int]]:
-    """Cut consecutive structures into pieces of at most ``shard_atoms`` atoms, at least one structure each.
-
-    Examples
-    --------
-    >>> cut(np.array([4, 4, 9, 1, 1]), 8)
-    [(0, 2), (2, 3), (3, 5)]
-    """
-    ends = np.cumsum(sizes)
-    pieces, first = [], 0
-    while first < len(sizes):
-        before = ends[first] - sizes[first]
-        last = max(first + 1, int(np.searchsorted(ends, before + shard_atoms, side="right")))
-        pieces.append((first, last))
-        first = last
-    return pieces
 
 
 def arrange(path: Path, sealed: list[ShardEntry], shard_atoms: int) -> Iterator[ShardEntry | Columns]:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.core.errors import DataError
+from mlff_distiller.data.blocks import cut
 from mlff_distiller.data.columns import OFFSETS, Columns, concatenate, pack, without_absent
 from mlff_distiller.data.schema import COLUMNS, Column, ShardEntry
 from mlff_distiller.data.storage.hdf5 import Layout, map_columns, read_layout
@@ -82,16 +83,12 @@ class Shards:
     def blocks(self, shard: int, block_atoms: int) -> Iterator[Columns]:
         """Yield a shard in blocks of about that many atoms, copied."""
         with self._lock:
-            offsets = self._opened(shard).arrays["offsets"].copy()
-        first = 0
-        while first < len(offsets) - 1:
-            begin = offsets[first]
-            last = max(first + 1, int(np.searchsorted(offsets[1:], begin + block_atoms, side="right")))
+            sizes = self._opened(shard).sizes
+        for first, last in cut(sizes, block_atoms):
             with self._lock:
                 block = self._opened(shard).block(first, last)
                 self._release(shard)
             yield block
-            first = last
 
     def _of_one(self, shard: int, rows: Integers, only: Collection[str] | None) -> Columns:
         taken = self._opened(shard).take(rows, only=only)

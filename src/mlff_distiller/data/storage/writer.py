@@ -25,6 +25,7 @@ from mlff_distiller.core.errors import DataError, DistillerError
 from mlff_distiller.core.files import flush, write_bytes, write_json
 from mlff_distiller.core.lock import FileLock
 from mlff_distiller.core.provenance import stamp
+from mlff_distiller.data.blocks import cut
 from mlff_distiller.data.columns import Columns, concatenate, pack
 from mlff_distiller.data.schema import (
     FORMAT,
@@ -41,7 +42,7 @@ from mlff_distiller.data.storage.gate import Gate, unwritable
 from mlff_distiller.data.storage.hdf5 import map_columns, read_index, write_columns
 from mlff_distiller.data.storage.ids import IdSet
 from mlff_distiller.data.storage.journal import Journal
-from mlff_distiller.data.storage.sealing import arrange, cut
+from mlff_distiller.data.storage.sealing import arrange
 from mlff_distiller.data.storage.store import (
     Store,
     check_same,
