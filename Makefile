@@ -3,24 +3,31 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 RUN := runs/ethanol
+TEACHERS := fennol mace torchani sevennet chgnet orb aimnet2
 # One thread a process: small molecules run slower on more, and the tests use one process a core.
 export OMP_NUM_THREADS := 1
 PYTEST := $(BIN)/python -m pytest -n auto --dist worksteal
 
-.PHONY: demo test test-all coverage lint format docs bench bench-data wheel constraints clean
+.PHONY: demo test test-all test-teachers coverage lint format docs bench bench-data wheel constraints clean
 
 demo: $(VENV)/package
 	$(BIN)/mlffd run examples/ethanol.yaml --out $(RUN)
 
 test: $(VENV)/dev
-	$(PYTEST) -m "not slow and not gpu"
+	$(PYTEST) -m "not slow and not gpu and not teacher"
 
 # What `make test` leaves out: slow tests, those of a GPU where there is one, and new random examples of properties.
 test-all: $(VENV)/dev
 	HYPOTHESIS_PROFILE=explore $(PYTEST)
 
+# Every teacher in an environment of its own: some ten gigabytes, and half an hour the first time.
+test-teachers: export MLFFD_ENVIRONMENTS := $(CURDIR)/$(VENV)-teachers
+test-teachers: $(VENV)/dev
+	for kind in $(TEACHERS); do $(BIN)/mlffd teacher install $$kind || exit 1; done
+	$(PYTEST) --dist loadfile -m teacher
+
 coverage: $(VENV)/dev
-	$(PYTEST) -m "not slow and not gpu" --cov --cov-report=term
+	$(PYTEST) -m "not slow and not gpu and not teacher" --cov --cov-report=term
 	$(BIN)/coverage report --include="*/atoms/*,*/potentials/*,*/students/*,*/data/*" --fail-under=90
 
 lint: $(VENV)/dev
@@ -59,7 +66,7 @@ constraints: $(VENV)/docs
 	mv $(VENV)/constraints constraints.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-wheel dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf $(VENV) $(VENV)-wheel $(VENV)-teachers dist docs/_build .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
 
 # Torch goes first and alone: left to the resolver it brings gigabytes of CUDA that a laptop has no use for.
 $(VENV)/torch: constraints.txt

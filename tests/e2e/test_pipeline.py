@@ -44,7 +44,7 @@ RECIPE = {
     "timing": {"duration_s": 0.2, "n_blocks": 6},
     "criteria": {"nve_duration": {"limit": 0.5}},
 }
-STAGES = ["sample", "label", "split", "train-small", "export-small", "validate-small", "time-small", "report"]
+STAGES = ["audit", "sample", "label", "split", "train-small", "export-small", "validate-small", "time-small", "report"]
 
 
 def command(recipe: Path, out: Path, *more: str) -> list[str]:

@@ -1,5 +1,7 @@
 """Teachers and a script for the tests of labeling; imported in other processes by name."""
 
+import os
+import signal
 import time
 
 import numpy as np
@@ -7,7 +9,7 @@ from ase.calculators.calculator import CalculationFailed, Calculator, all_change
 
 
 class Picky(Calculator):
-    """Morse-like energies; fails, gives NaN or huge forces where the first coordinate says so."""
+    """Morse-like energies; fails, gives NaN huge forces, crashes, hangs or fills the memory where told to."""
 
     implemented_properties = ("energy", "forces")
 
@@ -19,6 +21,12 @@ class Picky(Calculator):
         super().calculate(atoms, properties, system_changes)
         time.sleep(self.wait_s)
         command = round(atoms.positions[0, 0])
+        if command == 4:
+            os.kill(os.getpid(), signal.SIGSEGV)
+        if command == 5:
+            time.sleep(3600)
+        if command == 6:
+            np.ones(10_000_000_000)
         if command == 1:
             raise CalculationFailed("no convergence")
         forces = np.full((len(atoms), 3), {2: np.nan, 3: 1e3}.get(command, 0.1))

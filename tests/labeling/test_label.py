@@ -1,5 +1,6 @@
 """Labeling: every structure once, labeled or refused, through failures, kills and continuations."""
 
+import json
 import os
 import signal
 import subprocess
@@ -23,9 +24,11 @@ from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan
 from mlff_distiller.labeling.label import Chunk, LabelingPlan, LabelingResult, label, label_chunk
 from mlff_distiller.labeling.refused import REFUSED
+from mlff_distiller.potentials.plan import PotentialPlan
+from mlff_distiller.potentials.worker.potential import WorkerPotential
 from mlff_distiller.scale.local import LocalPool
 from mlff_distiller.teachers.ase_factory import ASEFactoryPlan
-from mlff_distiller.teachers.plan import TeacherPlan
+from mlff_distiller.teachers.combined import CommitteePlan
 from mlff_distiller.teachers.xtb import XTBPlan
 
 HERE = Path(__file__).parent
@@ -49,7 +52,7 @@ def commanded(commands: list[int]) -> list[Structure]:
     return [Structure([18, 18], [[c, 0, 0], [c, 0, 2.0 + 0.01 * k]]) for k, c in enumerate(commands)]
 
 
-def labeled(structures: Store, path: Path, teacher: TeacherPlan = PICKY, **settings: Any) -> LabelingResult:
+def labeled(structures: Store, path: Path, teacher: PotentialPlan = PICKY, **settings: Any) -> LabelingResult:
     pool, reporter = settings.pop("pool", LocalPool(1)), settings.pop("reporter", Silent())
     return label(structures, LabelingPlan(**settings), teacher, path=path, pool=pool, reporter=reporter)
 
@@ -89,7 +92,7 @@ def test_every_refusal_has_its_reason(tmp_path: Path) -> None:
     assert result.store.ids.tolist() == [0, 5]
     assert result.refusals == {
         "CalculationFailed: no convergence": 3,
-        "the calculator gave numbers that are not finite": 1,
+        "the potential gave numbers that are not finite": 1,
         "max_force": 1,
         "min_distance": 1,
     }
@@ -105,9 +108,8 @@ def test_scf_failures_are_counted(tmp_path: Path) -> None:
 
 def test_the_teacher_is_not_asked_about_atoms_too_close(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    teacher = XTBPlan().build()
-    predict = type(teacher).predict
-    monkeypatch.setattr(type(teacher), "predict", lambda self, s, p: asked.append(len(s)) or predict(self, s, p))
+    predict = WorkerPotential.predict
+    monkeypatch.setattr(WorkerPotential, "predict", lambda self, s, p: asked.append(len(s)) or predict(self, s, p))
     close = WATER.moved(WATER.positions * 0.3)
     chunk = Chunk([4, 5], [close, WATER], ("energy", "forces"), GatesPlan(), XTBPlan())
     result = label_chunk(chunk, Silent())
@@ -202,3 +204,39 @@ def test_killed_for_good_and_continued(tmp_path: Path) -> None:
     assert store.digest == whole.store.digest
     lines = (path / REFUSED).read_text().splitlines()
     assert len(lines) == len(set(lines)) == len(structures) - len(store) == 24
+
+
+def test_what_ends_hangs_or_fills_the_teacher_is_reported_and_the_rest_is_labeled(tmp_path: Path) -> None:
+    commands = [0, 4, 0, 5, 0, 6, 2, 0, 4]
+    structures = stored(tmp_path / "s", commanded(commands))
+    teacher = ASEFactoryPlan(factory="label_tasks:Picky", time_limit_s=1.0, memory_limit_GB=4.0)
+    result = labeled(structures, tmp_path / "l", teacher, pool=LocalPool(2), chunk_size=5)
+    assert result.store.ids.tolist() == [0, 2, 4, 7]
+    assert result.refusals == {
+        "the teacher's process died": 2,
+        "the teacher hung": 1,
+        "out of memory": 1,
+        "the potential gave numbers that are not finite": 1,
+    }
+    lines = map(json.loads, (tmp_path / "l" / REFUSED).read_text().splitlines())
+    refused = {line["id"]: line["detail"] for line in lines}
+    assert refused[1] == refused[8] == "SIGSEGV"
+    assert refused[3] == "no answer within 1 s"
+    assert refused[5] == "2 atoms"
+
+
+def test_a_committee_stores_its_spread_and_refuses_where_it_does_not_know(tmp_path: Path) -> None:
+    members = (XTBPlan(), XTBPlan(method="GFN1-xTB"))
+    structures = stored(tmp_path / "s", waters(4))
+    result = labeled(structures, tmp_path / "l", CommitteePlan(members=members))
+    one, other = (plan.build().predict(structures.structures()) for plan in members)
+    for row in range(4):
+        labels = result.store.labels(row)
+        assert labels.energy == pytest.approx((one[row].energy + other[row].energy) / 2, abs=1e-8)
+        assert labels.energy_std == pytest.approx(abs(one[row].energy - other[row].energy) / 2**0.5, abs=1e-8)
+        apart = np.linalg.norm(one[row].forces - other[row].forces, axis=1) / 2**0.5
+        np.testing.assert_allclose(labels.force_std, apart, atol=1e-8)
+    largest = sorted(result.store.labels(row).force_std.max() for row in range(4))
+    gates = GatesPlan(max_force_std=(largest[1] + largest[2]) / 2)
+    strict = labeled(structures, tmp_path / "m", CommitteePlan(members=members), gates=gates)
+    assert (strict.n_labeled, strict.refusals) == (2, {"max_force_std": 2})

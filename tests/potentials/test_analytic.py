@@ -11,6 +11,7 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import PropertyError, UnsupportedStructureError
 from mlff_distiller.potentials.analytic import harmonic, lennard_jones, morse
+from mlff_distiller.potentials.batching import Batching
 from mlff_distiller.potentials.calculator import PotentialCalculator
 
 ARGON = {"epsilon": 0.0104, "sigma": 3.4}
@@ -74,7 +75,7 @@ def test_pair_forces_obey_newtons_third_law():
 
 def test_large_batches_are_cut_and_put_together_in_order():
     potential = morse(depth=4.5, width=1.9, distance=0.74, cutoff=6.0)
-    potential.max_atoms = 5
+    potential.batching = Batching(5)
     bonds = [Structure([1, 1], [[0, 0, 0], [0, 0, 0.5 + 0.1 * k]]) for k in range(7)]
     energies = [labels.energy for labels in potential.predict(bonds)]
     assert energies == [potential.predict([bond])[0].energy for bond in bonds]

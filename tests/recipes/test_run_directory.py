@@ -40,8 +40,9 @@ def digests(**changes) -> dict[str, str]:
             {"train-tiny", "train-small", "export-tiny", "validate-tiny", "time-small", "report"},
         ),
         ({"validation": {"nve": {"duration_ps": 1}}}, {"validate-tiny", "validate-small", "report"}),
+        ({"audit": {"budget_s": 9}}, {"audit", "report"}),
         ({"split": {"test_fraction": 0.2}}, {"split", "train-tiny", "validate-small", "report"}),
-        ({"seed": 2}, {"sample", "label", "train-tiny", "report"}),
+        ({"seed": 2}, {"sample", "audit", "label", "train-tiny", "report"}),
         ({"name": "other"}, set()),
     ],
 )

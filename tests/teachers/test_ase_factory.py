@@ -97,6 +97,16 @@ class OwnBuffer(Base):
         return self.results[name]
 
 
+class Smeared(Base):
+    """Its forces are the derivative of the free energy, as where electrons are smeared."""
+    implemented_properties = ["energy", "free_energy", "forces"]
+
+    def calculate(self, atoms=None, properties=None, system_changes=all_changes):
+        super().calculate(atoms, properties, system_changes)
+        if self.number:
+            self.results["energy"], self.results["free_energy"] = 1.0, self.number
+
+
 class NoEnergy(Base):
     implemented_properties = ["forces"]
 
@@ -188,8 +198,8 @@ def test_labels_are_copies(build) -> None:
     ("name", "reason"),
     [
         ("Fails", "CalculationFailed: the external program stopped"),
-        ("NotFinite", "the calculator gave numbers that are not finite"),
-        ("WrongShape", "ValueError: forces have shape"),
+        ("NotFinite", "the potential gave numbers that are not finite"),
+        ("WrongShape", "forces have shape"),
     ],
 )
 def test_failures_are_reasons(build, name: str, reason: str) -> None:
@@ -275,3 +285,8 @@ def test_the_fingerprint_follows_the_source_without_running_it(tmp_path, monkeyp
 def test_a_wrong_shape_or_an_exit_is_a_refusal(name, build):
     with pytest.raises(PredictionError, match=r"shape \(3, 2\), not \(2, 3\)|SystemExit"):
         build(name).predict([Structure([1, 1], [[0, 0, 0], [0, 0, 1]])])
+
+
+@pytest.mark.parametrize(("number", "energy"), [(-7.5, -7.5), (0.0, 0.0)])
+def test_the_free_energy_is_taken_where_there_is_one(number, energy, build):
+    assert build("Smeared", number=number).predict([PAIR], ["energy"])[0].energy == energy

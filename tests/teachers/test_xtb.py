@@ -188,7 +188,7 @@ def test_multiplicity_beyond_the_orbitals() -> None:
 
 
 def test_unknown_element_is_named() -> None:
-    with pytest.raises(UnsupportedStructureError, match=r"U.*GFN2-xTB.*all elements up to Rn"):
+    with pytest.raises(UnsupportedStructureError, match=r"U.*GFN2-xTB.*it covers H to Rn"):
         teacher().predict([Structure([92], [[0, 0, 0]])])
 
 

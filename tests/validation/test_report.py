@@ -10,7 +10,11 @@ import numpy as np
 import pytest
 
 from mlff_distiller.core.errors import DistillerError
+from mlff_distiller.core.html import words
 from mlff_distiller.core.measurement import Measurement
+from mlff_distiller.potentials.analytic import morse
+from mlff_distiller.validation.audit.audit import audit
+from mlff_distiller.validation.audit.plan import AuditPlan
 from mlff_distiller.validation.criteria import CriteriaPlan
 from mlff_distiller.validation.report import ReportData, StudentReport, write_report
 from mlff_distiller.validation.report.page import render
@@ -51,7 +55,8 @@ def test_plotly_is_inlined_once(html) -> None:
 def test_sections_come_in_the_order_a_reader_needs(page) -> None:
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert sections == [
-        "verdict", "asked", "data" + "set", "learning", "accuracy", "dynamics", "checks", "speed", "trust", "provenance"
+        "verdict", "asked", "teacher", "data" + "set", "learning", "accuracy", "dynamics", "checks", "speed", "trust",
+        "provenance",
     ]  # fmt: skip
 
 
@@ -88,6 +93,30 @@ def test_the_verdict_table_shows_every_student_and_number(page, report_data) -> 
         assert student.verdict.verdict.replace("_", " ") in page.text
     assert "≤ 0.2" in page.text
     assert "Shortest NVE run survived" in page.text
+
+
+def test_a_teacher_that_was_not_audited_is_said_to_be_unknown(page) -> None:
+    assert "The teacher was not audited" in page.text
+
+
+def test_the_floor_of_the_teacher_stands_beside_the_errors_of_its_students(report_data, parsed, starts) -> None:
+    teacher = morse(depth=1.0, width=1.5, distance=1.3, cutoff=6.0)
+    result = audit(teacher, list(starts.values()), AuditPlan(duration_ps=0.03, n_directions=2, n_loops=1))
+    floor = replace(result.floor, value=0.0123, ci95=(0.0111, 0.0135))
+    sentence = replace(result.themes[0], sentence=EVIL)
+    shown = replace(result, floor=floor, themes=(sentence, *result.themes[1:]))
+    html = render(replace(report_data, audit=shown))
+    assert EVIL not in html
+    text = " ".join(parsed(html).text.split())
+    head, rest = text.split("What was asked", 2)[-1], text
+    assert "Error floor of the teacher no student comes closer 0.0123" in rest
+    assert "No student can come closer to this teacher's forces than 0.012" in head
+    error = report_data.students["tiny"].measurement("force_rmse").value
+    assert f"student tiny , force RMSE {words.number(error)}" in text
+    for theme in result.themes:
+        assert theme.title in text
+    assert "no structure of this recipe is periodic" in text
+    assert "not run" in text
 
 
 def test_failed_runs_are_listed_with_their_reason(page, report_data) -> None:
@@ -147,8 +176,8 @@ def test_an_undecided_student_is_told_what_would_settle_it(report_data, parsed) 
     measurements = [m for m, _ in cases.values()]
     undecided = StudentReport(7, judge(measurements, CriteriaPlan()), measurements, [], student.parity)
     text = parsed(render(replace(report_data, students={"s": undecided}))).text
-    for _, words in cases.values():
-        assert words in text
+    for _, said in cases.values():
+        assert said in text
     assert "Energy RMSE was not measured" in text
 
 

@@ -7,8 +7,29 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-PROPERTIES: Final = ("energy", "forces", "stress", "atomic_energies")
+SINGLE: Final = ("energy", "forces", "stress", "atomic_energies")
+"""What a single potential may give."""
+
+SPREADS: Final = ("energy_std", "force_std")
+"""What only a committee of potentials can give."""
+
+PROPERTIES: Final = SINGLE + SPREADS
 """All properties a label may hold, in the order of their bits in the store's property mask."""
+
+OF_ATOMS: Final = frozenset({"forces", "atomic_energies", "force_std"})
+"""Properties with a row for each atom; the others have one for the whole structure."""
+
+
+def shape(name: str, n_atoms: int) -> tuple[int, ...]:
+    """Return the shape of a property of a structure of N atoms.
+
+    Examples
+    --------
+    >>> shape("forces", 3), shape("energy", 3)
+    ((3, 3), ())
+    """
+    inner = {"forces": (3,), "stress": (3, 3)}.get(name, ())
+    return (n_atoms, *inner) if name in OF_ATOMS else inner
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +47,11 @@ class Labels:
         three directions.
     atomic_energies : (N,), optional
         Energies of atoms, eV; they add up to the energy.
+    energy_std : float, optional
+        Standard deviation of the energy over the members of a committee, eV.
+    force_std : (N,), optional
+        Standard deviation of the force vector on each atom over the members of a committee, eV/Angstrom: the root of
+        the mean squared distance from the mean force.
 
     Examples
     --------
@@ -37,6 +63,8 @@ class Labels:
     forces: NDArray[np.float64] | None = None
     stress: NDArray[np.float64] | None = None
     atomic_energies: NDArray[np.float64] | None = None
+    energy_std: float | None = None
+    force_std: NDArray[np.float64] | None = None
 
     @property
     def present(self) -> tuple[str, ...]:

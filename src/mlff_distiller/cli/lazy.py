@@ -44,6 +44,9 @@ class Commands(TyperGroup):
 
     groups = (
         LazyGroup("data", "mlff_distiller.cli.data:app", "Import, look into, check, split, select and export data."),
+        LazyGroup(
+            "teacher", "mlff_distiller.cli.teacher:app", "List teachers, say what they can do, and install them."
+        ),
     )
 
     def __init__(self, **settings: Any) -> None:

@@ -68,14 +68,27 @@ class PredictionError(DistillerError):
     index : int
         Position of the structure in the batch.
     reason : str
-        Why, in a few words (for instance "SCF did not converge").
+        Why, in a few words that are the same for all such structures ("SCF did not converge").
+    detail : str
+        What is special about this one ("5,000 atoms").
+
+    Examples
+    --------
+    >>> raise PredictionError(3, "out of memory", "5,000 atoms")
+    Traceback (most recent call last):
+    ...
+    mlff_distiller.core.errors.PredictionError: structure 3 of the batch could not be evaluated: out of memory ...
     """
 
-    def __init__(self, index: int, reason: str) -> None:
-        super().__init__(f"structure {index} of the batch could not be evaluated: {reason}")
-        self.index = index
-        self.reason = reason
+    def __init__(self, index: int, reason: str, detail: str = "") -> None:
+        said = f"{reason} ({detail})" if detail else reason
+        super().__init__(f"structure {index} of the batch could not be evaluated: {said}")
+        self.index, self.reason, self.detail = index, reason, detail
 
-    def __reduce__(self) -> tuple[type["PredictionError"], tuple[int, str]]:
-        """Keep both arguments when the error crosses a process boundary."""
-        return type(self), (self.index, self.reason)
+    def __reduce__(self) -> tuple[type["PredictionError"], tuple[int, str, str]]:
+        """Keep all arguments when the error crosses a process boundary."""
+        return type(self), (self.index, self.reason, self.detail)
+
+    def after(self, n: int) -> "PredictionError":
+        """Return the same error for a batch that has n structures more in front."""
+        return PredictionError(n + self.index, self.reason, self.detail)

@@ -51,6 +51,7 @@ class Registry:
         if entry_point_group:
             for point in entry_points(group=entry_point_group):
                 self._places.setdefault(point.name, point.value)
+        self._own = frozenset(places)
 
     def names(self) -> list[str]:
         """Return all names in alphabetical order."""
@@ -62,14 +63,29 @@ class Registry:
         Raises
         ------
         UnknownNameError
-            If the name is not registered; the message names the nearest one.
+            If the name is not registered; the message names the nearest one. Also if it is that of another package
+            which does not work.
         """
         if name not in self._places:
             known = self.names()
             raise UnknownNameError(f"unknown {self.what} '{name}'{nearest(name, known)}; known: {', '.join(known)}")
         module, _, attribute = self._places[name].partition(":")
-        return getattr(import_module(module), attribute)
+        try:
+            return getattr(import_module(module), attribute)
+        except Exception as error:
+            if name in self._own:
+                raise
+            raise UnknownNameError(
+                f"{self.what} '{name}' comes from the package {module.partition('.')[0]}, which cannot be loaded "
+                f"({type(error).__name__}: {error}); update or uninstall that package"
+            ) from error
 
     def all(self) -> list[Any]:
-        """Import and return everything, in alphabetical order of the names."""
-        return [self.get(name) for name in self.names()]
+        """Import and return everything, in alphabetical order of the names; broken additions are left out."""
+        found = []
+        for name in self.names():
+            try:
+                found.append(self.get(name))
+            except UnknownNameError:  # of another package; it is said to whoever asks for that name
+                continue
+        return found

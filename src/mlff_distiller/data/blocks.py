@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.core.cutting import cut
 from mlff_distiller.data.columns import Columns
 from mlff_distiller.data.schema import BITS
 from mlff_distiller.data.source import Source
@@ -14,36 +15,6 @@ Indices = NDArray[np.int64]
 
 MAX_ATOMS: Final = 10_000
 """Atoms of a block; with their pairs within 5 Angstrom about 100 MB in a condensed phase."""
-
-
-def cut(costs: NDArray[np.integer], limit: int) -> list[tuple[int, int]]:
-    """Cut consecutive things into pieces that cost at most ``limit`` together, at least one thing each.
-
-    Parameters
-    ----------
-    costs : (n,) integers
-        What each costs, for instance the atoms of a structure.
-    limit : int
-        Most that a piece costs; a single thing that costs more is a piece of its own.
-
-    Returns
-    -------
-    list of (int, int)
-        Where each piece begins, and where the next one does.
-
-    Examples
-    --------
-    >>> cut(np.array([4, 4, 9, 1, 1]), 8)
-    [(0, 2), (2, 3), (3, 5)]
-    """
-    ends = np.cumsum(costs, dtype=np.int64)
-    pieces, first = [], 0
-    while first < len(costs):
-        before = int(ends[first - 1]) if first else 0
-        last = max(first + 1, int(np.searchsorted(ends, before + limit, side="right")))
-        pieces.append((first, last))
-        first = last
-    return pieces
 
 
 def blocks(

@@ -38,6 +38,8 @@ UNITS: Final = {
     "forces": "eV/Angstrom",
     "stress": "eV/Angstrom^3, tension positive",
     "atomic_energies": "eV",
+    "energy_std": "eV",
+    "force_std": "eV/Angstrom",
 }
 """Units of everything that has one."""
 
@@ -90,6 +92,8 @@ COLUMNS: Final = (
     Column("forces", "<f8", "atom", (3,)),
     Column("stress", "<f8", "structure", (3, 3)),
     Column("atomic_energies", "<f8", "atom"),
+    Column("energy_std", "<f8", "structure"),
+    Column("force_std", "<f8", "atom"),
 )
 """All data sets. Those of properties that no structure of the shard has are left out."""
 

@@ -54,6 +54,12 @@ class GatesPlan(Plan):
     max_force: float = Field(
         30.0, gt=0, description="Largest force on any atom, eV/Angstrom; beyond it a geometry is of no use for MD."
     )
+    max_force_std: float | None = Field(
+        None,
+        gt=0,
+        description="Largest standard deviation of the force on any atom over the members of a committee, "
+        "eV/Angstrom; beyond it the teacher does not know what it says; none: no bound.",
+    )
     min_distance: float = Field(
         0.5, ge=0, description="Smallest distance of two atoms, Angstrom; checked before the teacher is called."
     )
@@ -73,10 +79,13 @@ class GatesPlan(Plan):
         """Return why labels are refused (reason, detail), or None."""
         if not labels.is_finite:
             return "non_finite", ""
-        if labels.forces is None:
-            return None
-        largest = float(np.linalg.norm(labels.forces, axis=1).max())
-        return ("max_force", f"{largest:.3g} eV/Angstrom") if largest > self.max_force else None
+        largest = {
+            "max_force": 0.0 if labels.forces is None else float(np.linalg.norm(labels.forces, axis=1).max()),
+            "max_force_std": 0.0 if labels.force_std is None else float(labels.force_std.max()),
+        }
+        bounds = {name: getattr(self, name) for name in largest}
+        beyond = (name for name, value in largest.items() if bounds[name] is not None and value > bounds[name])
+        return next(((name, f"{largest[name]:.3g} eV/Angstrom") for name in beyond), None)
 
     def screen(
         self, ids: Sequence[int], structures: Sequence[Structure]

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import SPREADS, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.errors import DataError, PredictionError
@@ -17,11 +17,11 @@ from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan, Refusal
 from mlff_distiller.labeling.refused import RefusedList
 from mlff_distiller.potentials.base import Potential
+from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.scale.pool import Pool
-from mlff_distiller.teachers.plan import TeacherPlan
 from mlff_distiller.teachers.resident import resident_teacher
 
-Property = Literal["energy", "forces", "stress", "atomic_energies"]
+Property = Literal["energy", "forces", "stress", "atomic_energies", "energy_std", "force_std"]
 
 
 class LabelingPlan(Plan):
@@ -29,7 +29,7 @@ class LabelingPlan(Plan):
 
     Examples
     --------
-    >>> LabelingPlan().properties
+    >>> LabelingPlan().properties[:3]
     ('energy', 'forces', 'stress')
     """
 
@@ -37,9 +37,10 @@ class LabelingPlan(Plan):
         32, ge=1, description="Structures in one task; after each task its labels are safe on disk."
     )
     properties: tuple[Property, ...] = Field(
-        ("energy", "forces", "stress"),
+        ("energy", "forces", "stress", "energy_std", "force_std"),
         min_length=1,
-        description="What to label; stress only where the teacher has it and the cell is periodic in all directions.",
+        description="What to label; stress only where the teacher has it and the cell is periodic in all directions, "
+        "standard deviations only where it is a committee.",
     )
     gates: GatesPlan = Field(GatesPlan(), description="Bounds of what is accepted.")
 
@@ -71,7 +72,7 @@ class Chunk:
     structures: list[Structure]
     properties: tuple[str, ...]
     gates: GatesPlan
-    teacher: TeacherPlan
+    teacher: PotentialPlan
 
 
 @dataclass
@@ -87,7 +88,7 @@ class Labeled:
 def label(
     structures: Store,
     plan: LabelingPlan,
-    teacher_plan: TeacherPlan,
+    teacher_plan: PotentialPlan,
     *,
     path: Path,
     pool: Pool,
@@ -101,7 +102,7 @@ def label(
         What to label; ids and ``info`` are kept.
     plan : LabelingPlan
         Settings.
-    teacher_plan : TeacherPlan
+    teacher_plan : PotentialPlan
         Who labels.
     path : Path
         Directory of the new store.
@@ -133,10 +134,11 @@ def label(
     >>> result.n_labeled, result.refusals
     (1, {'min_distance': 1})
     """
-    teacher = teacher_plan.build()
+    teacher = teacher_plan.build(own_process=True)
     properties = _asked(plan, teacher)
     for part in _blocks(range(len(structures)), 1000):
         teacher.check(structures.structures(part), properties)
+    teacher.close()  # before the workers, which load one each, need the memory
     inputs = {"structures": structures.digest, "properties": list(properties), "gates": plan.gates.digest()}
     with StoreWriter(path, identity=teacher.identity.to_json(), header={"content": "labels", **inputs}) as writer:
         refused = RefusedList(path)
@@ -153,7 +155,7 @@ class _Job:
     structures: Store
     plan: LabelingPlan
     properties: tuple[str, ...]
-    teacher: TeacherPlan
+    teacher: PotentialPlan
 
     def chunks(self, done: Set[int]) -> Iterator[Chunk]:
         """Yield what is left; bounds do not depend on what is done, so a continued run asks the same batches."""
@@ -190,13 +192,13 @@ def _result(writer: StoreWriter, refused: RefusedList) -> LabelingResult:
 
 def label_chunk(chunk: Chunk, reporter: Reporter) -> Labeled:
     """Label the structures of one task; called in a worker."""
-    teacher = resident_teacher(chunk.teacher)
+    teacher = resident_teacher(chunk.teacher, own_process=True)
     accepted, refusals = chunk.gates.screen(chunk.ids, chunk.structures)
     result = Labeled(refusals=refusals)
     answers = _predicted(teacher, [structure for _, structure in accepted], chunk.properties)
     for (number, structure), answer in zip(accepted, answers, strict=True):
         if isinstance(answer, PredictionError):
-            result.refusals.append(Refusal(number, answer.reason))
+            result.refusals.append(Refusal(number, answer.reason, answer.detail))
         elif fault := chunk.gates.label_fault(answer):
             result.refusals.append(Refusal(number, *fault))
         else:
@@ -225,7 +227,7 @@ def _predicted(
 
 
 def _asked(plan: LabelingPlan, teacher: Potential) -> tuple[str, ...]:
-    absent = {"stress"} - teacher.properties
+    absent = {"stress", *SPREADS} - teacher.properties
     return tuple(name for name in plan.properties if name not in absent)
 
 

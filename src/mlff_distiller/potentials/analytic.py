@@ -121,5 +121,5 @@ def _pair_potential(
         energy = pair(r) * polynomial_cutoff(r, cutoff) if switched else pair(r)
         return energy.new_zeros(graph.n_atoms).index_add(0, graph.centers, energy / 2)
 
-    identity = Identity(kind, "analytic", digest([kind, settings]))
+    identity = Identity(kind, "analytic", digest([kind, settings]), "float64", "cpu")
     return GraphPotential(atomic_energies, cutoff=cutoff, elements=elements, identity=identity)

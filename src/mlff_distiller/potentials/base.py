@@ -22,6 +22,10 @@ class Identity:
         Version of the software or model.
     weights : str
         Digest of what the numbers depend on: weights and settings.
+    precision : str
+        Floating-point type of the evaluation, for instance "float64"; "" where it is not known.
+    device : str
+        "cpu" or "cuda"; "" where it is not known.
 
     Examples
     --------
@@ -32,6 +36,8 @@ class Identity:
     kind: str
     version: str
     weights: str
+    precision: str = ""
+    device: str = ""
 
     def __str__(self) -> str:
         return f"{self.kind} ({self.version})"
@@ -90,6 +96,9 @@ class Potential(ABC):
             If a structure could not be evaluated; it names the index and the reason.
         """
 
+    def close(self) -> None:  # noqa: B027 - most potentials hold nothing
+        """Let go of what it holds beside memory, such as a process of its own; it may be used again."""
+
     def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
         """Raise what :meth:`predict` promises to raise before any work is done."""
         missing = set(properties) - self.properties
@@ -114,7 +123,10 @@ class Potential(ABC):
 
 
 def _covered(elements: frozenset[int]) -> str:
-    complete = range(1, max(elements, default=0) + 1)
-    if len(elements) > 20 and elements == set(complete):
-        return f"all elements up to {names([max(elements)])}"
-    return names(elements)
+    """Return the names of elements; runs of them, such as "H to Bi", where they are many."""
+    if len(elements) <= 20:
+        return names(elements)
+    ordered = sorted(elements)
+    starts = [k for k, z in enumerate(ordered) if k == 0 or z != ordered[k - 1] + 1]
+    runs = [ordered[first:last] for first, last in zip(starts, [*starts[1:], len(ordered)], strict=True)]
+    return ", ".join(names([run[0]]) if len(run) == 1 else f"{names([run[0]])} to {names([run[-1]])}" for run in runs)

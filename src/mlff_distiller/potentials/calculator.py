@@ -8,6 +8,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.potentials.base import Potential
+from mlff_distiller.potentials.plan import PotentialPlan
 
 
 class PotentialCalculator(Calculator):  # type: ignore[misc] # ASE ships no types
@@ -69,3 +70,32 @@ class PotentialCalculator(Calculator):  # type: ignore[misc] # ASE ships no type
         if labels.stress is not None:
             results["stress"] = full_3x3_to_voigt_6_stress(labels.stress)
         self.results = results
+
+
+class PlanCalculator(PotentialCalculator):
+    """Base of ASE calculators named after a teacher, such as ``MACECalculator``; a subclass names its plan.
+
+    Parameters
+    ----------
+    **settings
+        The settings of the plan, as in a recipe; ``environment`` runs the teacher in a process of its own.
+
+    Raises
+    ------
+    PlanError
+        If a setting is unknown or out of bounds.
+    TeacherError
+        If the teacher cannot be loaded.
+
+    Examples
+    --------
+    >>> from mlff_distiller.teachers.xtb import XTBCalculator
+    >>> h2 = ase.Atoms("H2", [[0, 0, 0], [0, 0, 0.74]], calculator=XTBCalculator(method="GFN1-xTB"))
+    >>> -30 < h2.get_potential_energy() < -25
+    True
+    """
+
+    plan: ClassVar[type[PotentialPlan]]
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(self.plan.parse(settings, where=type(self).__name__).build())

@@ -1,14 +1,15 @@
 """GraphPotential: a Potential from anything that gives atomic energies of a Graph."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
 
 from mlff_distiller.atoms.graph import Graph
-from mlff_distiller.atoms.labels import PROPERTIES, Labels
+from mlff_distiller.atoms.labels import SINGLE, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.potentials.base import Identity, Potential
+from mlff_distiller.potentials.batching import Batching
 from mlff_distiller.potentials.derivatives import AtomicEnergies, Derived, derive
 
 
@@ -27,11 +28,11 @@ class GraphPotential(Potential):
         Kind, version and digest.
     dtype, device : optional
         Of the edge vectors; float64 on the CPU unless said.
-    max_atoms : int
-        Batches are cut so that no more atoms are evaluated at once.
+    batching : Batching, optional
+        How many atoms are evaluated at once; 2,048 unless given.
     """
 
-    properties = frozenset(PROPERTIES)
+    properties = frozenset(SINGLE)
     is_conservative = True
 
     def __init__(
@@ -43,40 +44,28 @@ class GraphPotential(Potential):
         identity: Identity,
         dtype: torch.dtype = torch.float64,
         device: torch.device | str = "cpu",
-        max_atoms: int = 2048,
+        batching: Batching | None = None,
     ) -> None:
         self.atomic_energies = atomic_energies
         self.cutoff: float = cutoff
         self.elements = frozenset(elements)
         self.identity = identity
-        self.dtype, self.device, self.max_atoms = dtype, device, max_atoms
+        self.dtype, self.device = dtype, device
+        self.batching = batching or Batching(2048)
 
     def predict(
         self, structures: Sequence[Structure], properties: Collection[str] = ("energy", "forces")
     ) -> list[Labels]:
         """Return labels for structures, in order; see :meth:`Potential.predict`."""
         self.check(structures, properties)
-        labels: list[Labels] = []
-        for chunk in _chunks(structures, self.max_atoms):
-            graph = Graph.from_structures(chunk, self.cutoff, dtype=self.dtype, device=self.device)
-            labels += _labels(chunk, derive(self.atomic_energies, graph, properties), properties)
-        return labels
+        return self.batching.run(structures, lambda batch: self._evaluated(batch, properties))
+
+    def _evaluated(self, batch: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
+        graph = Graph.from_structures(batch, self.cutoff, dtype=self.dtype, device=self.device)
+        return _labels(batch, derive(self.atomic_energies, graph, properties), properties)
 
 
-def _chunks(structures: Sequence[Structure], max_atoms: int) -> Iterator[list[Structure]]:
-    chunk: list[Structure] = []
-    n_atoms = 0
-    for structure in structures:
-        if chunk and n_atoms + len(structure) > max_atoms:
-            yield chunk
-            chunk, n_atoms = [], 0
-        chunk.append(structure)
-        n_atoms += len(structure)
-    if chunk:
-        yield chunk
-
-
-def _labels(structures: list[Structure], derived: Derived, properties: Collection[str]) -> list[Labels]:
+def _labels(structures: Sequence[Structure], derived: Derived, properties: Collection[str]) -> list[Labels]:
     arrays = {
         name: tensor.double().cpu().numpy()
         for name, tensor in vars(derived).items()

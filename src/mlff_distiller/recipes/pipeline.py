@@ -10,7 +10,7 @@ from mlff_distiller.recipes.recipe import Recipe
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.recipes.stages import Context, Stage, run_stages
 
-STAGES: Final = ("sample", "label", "split", "train", "export", "validate", "time", "report")
+STAGES: Final = ("audit", "sample", "label", "split", "train", "export", "validate", "time", "report")
 """Names of the stages in order; from "train" to "time" there is one for each student."""
 
 
@@ -57,7 +57,7 @@ def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
     ...     },
     ...     where="recipe.yaml",
     ... )
-    >>> [stage.name for stage in plan_stages(recipe, RunDirectory(Path("out")))][3:6]
+    >>> [stage.name for stage in plan_stages(recipe, RunDirectory(Path("out")))][4:7]
     ['train-tiny', 'export-tiny', 'validate-tiny']
     """
     d, seed, names = directory, recipe.seed, list(recipe.students)
@@ -70,6 +70,7 @@ def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
     timed = [_plain(recipe.timing), teacher]
 
     sample = Stage("sample", steps.sample_structures, drawn, [], [d.samples], runs="here", files=[d.samples / MANIFEST])
+    audit = _audit(recipe, d)
     label = Stage(
         "label", steps.label_structures, labeled, [sample], [d.labels], runs="here", files=[d.labels / MANIFEST]
     )
@@ -99,8 +100,20 @@ def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
         for n, parent in zip(names, export, strict=True)
     ]
     results = [d.verdict_file, d.report_file]
-    report = Stage("report", steps.report, _plain(recipe.criteria), [*validate, *time], results, runs="here")
-    return [sample, label, split, *train, *export, *validate, *time, report]
+    report = Stage("report", steps.report, _plain(recipe.criteria), [*audit, *validate, *time], results, runs="here")
+    return [*audit, sample, label, split, *train, *export, *validate, *time, report]
+
+
+def _audit(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
+    """Return the audit of the teacher, if there is one.
+
+    It comes first and may stop the run, but is no parent of what follows: labels do not depend on how it was done.
+    """
+    if not recipe.audit.enabled:
+        return []
+    seeds = [plan.fingerprint() for plan in recipe.seeds]
+    settings = [recipe.seed, recipe.teacher.fingerprint(), seeds, _plain(recipe.sampling), _plain(recipe.audit)]
+    return [Stage("audit", steps.audit_teacher, settings, [], [directory.audit_file], runs="alone")]
 
 
 def _plain(plan: Plan) -> dict[str, Any]:

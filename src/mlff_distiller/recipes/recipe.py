@@ -16,6 +16,7 @@ from mlff_distiller.sampling.draw import SamplingPlan
 from mlff_distiller.sampling.seeds import SEEDS
 from mlff_distiller.students import STUDENTS
 from mlff_distiller.teachers import TEACHERS
+from mlff_distiller.validation.audit.plan import AuditPlan
 from mlff_distiller.validation.criteria import CriteriaPlan
 from mlff_distiller.validation.plan import ValidationPlan
 
@@ -52,6 +53,7 @@ class Recipe(Plan):
     teacher: TeacherField = Field(description="The force field to distill.")
     seeds: list[SeedField] = Field(min_length=1, description="What to start from: molecules or structure files.")
     sampling: SamplingPlan = Field(SamplingPlan(), description="How structures are drawn around the seeds.")
+    audit: AuditPlan = Field(AuditPlan(), description="How the teacher is audited before it labels.")
     labeling: LabelingPlan = Field(
         LabelingPlan(), description="How the teacher labels them, and which labels are refused."
     )
@@ -67,11 +69,12 @@ class Recipe(Plan):
     @property
     def question(self) -> str:
         """Digest of what makes a run this one and no other: its name, its teacher and its seeds."""
-        return digest([self.name, self.teacher.model_dump(mode="json"), [seed.fingerprint() for seed in self.seeds]])
+        return digest([self.name, self.teacher.question, [seed.fingerprint() for seed in self.seeds]])
 
     def located(self, folder: Path) -> Self:
-        """Return the recipe with file seeds resolved against the folder of the recipe file."""
-        return self.model_copy(update={"seeds": [seed.located(folder) for seed in self.seeds]})
+        """Return the recipe with the paths of files resolved against the folder of the recipe file."""
+        seeds = [seed.located(folder) for seed in self.seeds]
+        return self.model_copy(update={"seeds": seeds, "teacher": self.teacher.located(folder)})
 
 
 def load(path: Path, *, overrides: list[str] | None = None) -> Recipe:

@@ -13,6 +13,7 @@ from mlff_distiller.recipes.held_out import LabeledData
 from mlff_distiller.recipes.recipe import Recipe
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.students.checkpoint import read_header
+from mlff_distiller.validation.audit.result import read_audit
 from mlff_distiller.validation.checks.force_errors import Parity
 from mlff_distiller.validation.checks.nve_drift import NVERecord
 from mlff_distiller.validation.records import read_arrays, read_measurements
@@ -47,6 +48,7 @@ def write_run_report(recipe: Recipe, directory: RunDirectory, verdicts: Verdicts
         refusals=labeled["facts"].get("refusals", {}),
         students={name: _student(name, directory, *verdict) for name, verdict in verdicts.items()},
         provenance=_provenance(directory, data),
+        audit=read_audit(directory.audit_file) if recipe.audit.enabled else None,
     )
     write_report(directory.report_file, report)
 

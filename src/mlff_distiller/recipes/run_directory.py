@@ -50,6 +50,11 @@ class RunDirectory:
         return self.path / "sampling"
 
     @property
+    def audit_file(self) -> Path:
+        """What the audit of the teacher found."""
+        return self.path / "audit.json"
+
+    @property
     def labels(self) -> Path:
         """Store of labeled structures."""
         return self.path / "labels"

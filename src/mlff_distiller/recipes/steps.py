@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.data.splits.files import write_split
 from mlff_distiller.data.splits.make import make_split
@@ -18,8 +19,43 @@ from mlff_distiller.sampling.seeds import build_seeds
 from mlff_distiller.scale.local import LocalPool
 from mlff_distiller.students import checkpoint
 from mlff_distiller.students.potential import StudentPotential
+from mlff_distiller.teachers.resident import resident_teacher
+from mlff_distiller.validation.audit.audit import THEMES, audit, chosen, disturbed
+from mlff_distiller.validation.audit.theme import Workload
 from mlff_distiller.validation.checks.coverage import measure_coverage
 from mlff_distiller.validation.records import write_arrays, write_measurements
+
+
+def audit_teacher(context: Context, reporter: Reporter) -> dict[str, Any]:
+    """Measure what the teacher's numbers are worth; a hopeless one ends the run here."""
+    recipe = context.recipe
+    seeds = build_seeds(recipe.seeds, recipe.seed)
+    structures = disturbed(seeds, recipe.audit, seed=recipe.seed)
+    names = [structure.info["seed"] for structure in structures]
+    result = audit(
+        resident_teacher(recipe.teacher),
+        [structures[row] for row in chosen(names, recipe.audit)],
+        recipe.audit,
+        seed=recipe.seed,
+        systems=list({seed.info["seed"]: seed for seed in seeds}.values()),
+        workload=_workload(context, seeds),
+        advance=reporter.start("audit of the teacher", len(THEMES)),
+    )
+    result.write(context.directory.audit_file)
+    result.demand(recipe.audit.stop_on, where=str(context.directory.audit_file))
+    return {"error_floor": result.floor.value, **{theme.name: theme.outcome for theme in result.themes}}
+
+
+def _workload(context: Context, seeds: list[Structure]) -> Workload:
+    """Return what the teacher has to do in this run."""
+    recipe = context.recipe
+    tasks, pool = recipe.sampling.tasks(seeds), LocalPool(context.n_workers or recipe.teacher.n_processes)
+    return Workload(
+        len(seeds) + sum(task.n_structures for task in tasks),
+        sum(task.n_calls for task in tasks),
+        pool.size,
+        recipe.labeling.chunk_size,
+    )
 
 
 def sample_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
@@ -31,7 +67,7 @@ def sample_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
         recipe.teacher,
         seed=recipe.seed,
         path=context.directory.samples,
-        pool=LocalPool(context.n_workers),
+        pool=LocalPool(context.n_workers or recipe.teacher.n_processes),
         reporter=reporter,
     )
     return {"n_structures": len(store), "data": store.digest}
@@ -44,7 +80,7 @@ def label_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
         context.recipe.labeling,
         context.recipe.teacher,
         path=context.directory.labels,
-        pool=LocalPool(context.n_workers),
+        pool=LocalPool(context.n_workers or context.recipe.teacher.n_processes),
         reporter=reporter,
     )
     return {"n_labeled": result.n_labeled, "refusals": result.refusals, "data": result.store.digest}

@@ -13,18 +13,18 @@ from mlff_distiller.core.plan import Plan, kinds
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.data.storage.store import Store
 from mlff_distiller.data.storage.writer import StoreWriter
+from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.sampling.molecular_dynamics import MDPlan
 from mlff_distiller.sampling.rattle import RattlePlan
 from mlff_distiller.sampling.sampler import MAX_FRAMES, SAMPLERS, SamplerPlan, SamplingTask, near_seed
 from mlff_distiller.scale.pool import OneBar, Pool
-from mlff_distiller.teachers.plan import TeacherPlan
 
 if TYPE_CHECKING:
     AnySampler = SamplerPlan
 else:
     AnySampler = kinds(SAMPLERS)
 
-Work = tuple[SamplingTask, TeacherPlan, int]
+Work = tuple[SamplingTask, PotentialPlan, int]
 
 _SEEDS: Final = 0  # number of the first block of ids; task i has block i + 1
 
@@ -56,7 +56,7 @@ class SamplingPlan(Plan):
 def draw(
     seeds: Sequence[Structure],
     plan: SamplingPlan,
-    teacher_plan: TeacherPlan,
+    teacher_plan: PotentialPlan,
     *,
     seed: int,
     path: Path,
@@ -74,7 +74,7 @@ def draw(
         From :func:`mlff_distiller.sampling.seeds.build_seeds`.
     plan : SamplingPlan
         Settings.
-    teacher_plan : TeacherPlan
+    teacher_plan : PotentialPlan
         Whose dynamics is run.
     seed : int
         For everything random.
@@ -125,7 +125,7 @@ def _fill(
     writer: StoreWriter,
     seeds: Sequence[Structure],
     tasks: Sequence[SamplingTask],
-    common: tuple[TeacherPlan, int],
+    common: tuple[PotentialPlan, int],
     *,
     pool: Pool,
     reporter: Reporter,

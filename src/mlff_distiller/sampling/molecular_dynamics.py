@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.randomness import generator
+from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.sampling.sampler import MAX_FRAMES, SamplerPlan, SamplingTask
-from mlff_distiller.teachers.plan import TeacherPlan
 from mlff_distiller.teachers.resident import resident_teacher
 
 Temperature = Annotated[float, Field(gt=0, le=20_000)]
@@ -144,7 +144,17 @@ class Walker:
         """Number of time steps, equilibration included."""
         return (self.plan.n_equilibration + self.plan.n_recorded) * self.plan.interval_steps
 
-    def draw(self, teacher: TeacherPlan, seed: int, reporter: Reporter) -> list[Structure]:
+    @property
+    def n_structures(self) -> int:
+        """Number of frames."""
+        return self.plan.n_frames
+
+    @property
+    def n_calls(self) -> int:
+        """One for each time step."""
+        return self.n_steps
+
+    def draw(self, teacher: PotentialPlan, seed: int, reporter: Reporter) -> list[Structure]:
         """Return the frames; those before a failure where there was one; see :class:`SamplingTask`."""
         from mlff_distiller.dynamics.failures import DynamicsFailure
 
@@ -169,7 +179,7 @@ class Walker:
         origin = {"sampler": self.name, "temperature_K": self.temperature_K, "walker": self.walker}
         return [structure.tagged(**origin, segment=f"{self.title}/s{segment:02d}", stratum=self.stratum)]
 
-    def _run(self, teacher: TeacherPlan, seed: int) -> Iterator[tuple[int, Structure]]:
+    def _run(self, teacher: PotentialPlan, seed: int) -> Iterator[tuple[int, Structure]]:
         from mlff_distiller.dynamics.failures import DEFAULT_LIMITS, DynamicsFailure, count_fragments, geometry_fault
         from mlff_distiller.dynamics.langevin import run_langevin
         from mlff_distiller.dynamics.velocities import maxwell_boltzmann

@@ -10,8 +10,8 @@ from pydantic import Field
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.randomness import generator
+from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.sampling.sampler import MAX_FRAMES, SamplerPlan, SamplingTask, near_seed
-from mlff_distiller.teachers.plan import TeacherPlan
 
 
 class RattlePlan(SamplerPlan):
@@ -64,7 +64,17 @@ class Rattle:
         """Number of structures."""
         return self.plan.n_per_seed
 
-    def draw(self, teacher: TeacherPlan, seed: int, reporter: Reporter) -> list[Structure]:
+    @property
+    def n_structures(self) -> int:
+        """Number of structures."""
+        return self.plan.n_per_seed
+
+    @property
+    def n_calls(self) -> int:
+        """None: displacements are random."""
+        return 0
+
+    def draw(self, teacher: PotentialPlan, seed: int, reporter: Reporter) -> list[Structure]:
         """Return the structures; see :class:`SamplingTask`."""
         origin = self.start.info
         rng = generator(seed, "sampling", self.name, origin["seed"], origin["conformer"])

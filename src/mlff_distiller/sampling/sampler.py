@@ -8,7 +8,7 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.plan import Plan
 from mlff_distiller.core.registry import Registry
-from mlff_distiller.teachers.plan import TeacherPlan
+from mlff_distiller.potentials.plan import PotentialPlan
 
 SAMPLERS: Final = Registry(
     "sampler",
@@ -31,7 +31,15 @@ class SamplingTask(Protocol):
     def n_steps(self) -> int:
         """How far its progress bar goes."""
 
-    def draw(self, teacher: TeacherPlan, seed: int, reporter: Reporter) -> list[Structure]:
+    @property
+    def n_structures(self) -> int:
+        """How many structures it gives, unless something goes wrong."""
+
+    @property
+    def n_calls(self) -> int:
+        """How many times it asks the teacher about one structure."""
+
+    def draw(self, teacher: PotentialPlan, seed: int, reporter: Reporter) -> list[Structure]:
         """Return structures with their origin in ``info``; the same for the same seed, wherever it runs."""
 
 

@@ -1,7 +1,10 @@
 """StudentPotential: a trained student behind the Potential contract."""
 
+import torch
+
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.potentials.base import Identity
+from mlff_distiller.potentials.batching import Batching
 from mlff_distiller.potentials.graph_potential import GraphPotential
 from mlff_distiller.students.student import Student
 
@@ -13,6 +16,8 @@ class StudentPotential(GraphPotential):
     ----------
     student : Student
         Trained student; its elements and charges bound what may be asked.
+    batching : Batching, optional
+        How many atoms are evaluated at once.
 
     Examples
     --------
@@ -25,7 +30,7 @@ class StudentPotential(GraphPotential):
     mlff_distiller.core.errors.UnsupportedStructureError: C holds C, which student (painn ...) does not cover; ...
     """
 
-    def __init__(self, student: Student) -> None:
+    def __init__(self, student: Student, *, batching: Batching | None = None) -> None:
         self.student = student.eval().requires_grad_(False)
         self.charges = frozenset(student.charges)
         super().__init__(
@@ -33,10 +38,15 @@ class StudentPotential(GraphPotential):
             cutoff=student.cutoff,
             elements=student.elements,
             identity=Identity(
-                "student", f"{student.plan.kind} with {student.n_parameters:,} parameters", _digest(student)
+                "student",
+                f"{student.plan.kind} with {student.n_parameters:,} parameters",
+                _digest(student),
+                str(student.dtype).removeprefix("torch."),
+                torch.device(student.device).type,
             ),
             dtype=student.dtype,
             device=student.device,
+            batching=batching,
         )
 
 

@@ -1,31 +1,31 @@
 """Any ASE calculator as a teacher: the user names a function that returns it."""
 
-import re
 import sys
 from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import Field, JsonValue
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import PredictionError, TeacherError
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.provenance import digest, file_digest
 from mlff_distiller.potentials.base import Identity, Potential
-from mlff_distiller.teachers.isolation import Isolation
-from mlff_distiller.teachers.plan import TeacherPlan
+from mlff_distiller.potentials.foreign import ForeignPotential, reason
+from mlff_distiller.potentials.plan import PotentialPlan
 
 # ASE's names of our properties. Forces come first: a calculator then has done all its work when the rest is asked.
 _ASE_NAMES: Final = {"forces": "forces", "energy": "energy", "stress": "stress", "atomic_energies": "energies"}
 
 
-class ASEFactoryPlan(TeacherPlan):
-    """An ASE calculator made by a function of the user's.
+class ASEFactoryPlan(PotentialPlan):
+    """Any ASE calculator, made by a function of yours.
 
     The function is imported and run, so recipes with this teacher must come from someone you trust.
 
@@ -37,6 +37,8 @@ class ASEFactoryPlan(TeacherPlan):
     >>> plan.build().predict([copper])[0].forces.shape
     (2, 3)
     """
+
+    uses_python_path: ClassVar = True
 
     kind: Literal["ase"] = Field("ase", description="Any ASE calculator, made by a function that you name.")
     factory: str = Field(
@@ -52,14 +54,14 @@ class ASEFactoryPlan(TeacherPlan):
 
     def fingerprint(self) -> str:
         """Return a digest of the settings and of the source file they name: a user's own module has no version."""
-        return digest([self.digest(), _source_digest(self.factory.partition(":")[0])])
+        return digest([self.question, _source_digest(self.factory.partition(":")[0])])
 
-    def build(self) -> Potential:
-        """Return the teacher; see :meth:`TeacherPlan.build`."""
+    def load(self) -> Potential:
+        """Return the teacher; see :meth:`PotentialPlan.load`."""
         return ASEPotential(self)
 
 
-class ASEPotential(Potential):
+class ASEPotential(ForeignPotential):
     """A potential over an ASE calculator, which is reset before every structure.
 
     Total charge and spin multiplicity are given in ``atoms.info`` ("charge", "spin") and also, spread evenly, as
@@ -74,37 +76,39 @@ class ASEPotential(Potential):
     elements = frozenset(range(1, 119))
 
     def __init__(self, plan: ASEFactoryPlan) -> None:
-        self._isolation = Isolation()
-        with self._isolation.inside():
+        super().__init__()
+        with self.isolation.inside():
             function = _imported(plan.factory)
             self._calculator = _called(function, plan)
-            self.identity = Identity("ase", f"{plan.factory}{_version(function)}", plan.fingerprint())
+            self.identity = Identity(
+                "ase", f"{plan.factory}{_version(function)}", plan.fingerprint(), "unknown", "unknown"
+            )
         offered = set(self._calculator.implemented_properties)
         self.properties = frozenset(own for own, name in _ASE_NAMES.items() if name in offered)
+        self._has_free_energy = "free_energy" in offered
         self.is_conservative: bool = plan.is_conservative
         if "energy" not in self.properties:
             raise TeacherError(f"the calculator of {plan.factory} has no energy; it has {', '.join(sorted(offered))}")
 
-    def predict(
-        self, structures: Sequence[Structure], properties: Collection[str] = ("energy", "forces")
-    ) -> list[Labels]:
-        """Return labels for structures, in order; see :meth:`Potential.predict`."""
-        self.check(structures, properties)
-        with self._isolation.inside():
-            return [self._labels(index, structure, properties) for index, structure in enumerate(structures)]
+    def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
+        """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""
+        return [self._labels(structure, properties) for structure in structures]
 
-    def _labels(self, index: int, structure: Structure, properties: Collection[str]) -> Labels:
+    def _labels(self, structure: Structure, properties: Collection[str]) -> Labels:
         asked = [own for own in _ASE_NAMES if own in properties and (own != "stress" or structure.is_periodic)]
-        try:
-            atoms = _atoms(structure)
-            self._calculator.reset()
-            found = {own: self._calculator.get_property(_ASE_NAMES[own], atoms) for own in asked}
-            labels = Labels(**{own: _value(own, value, len(structure)) for own, value in found.items()})
-        except (Exception, SystemExit) as error:  # a calculator raises whatever its code hits first
-            raise PredictionError(index, _reason(error)) from error
-        if not labels.is_finite:
-            raise PredictionError(index, "the calculator gave numbers that are not finite")
-        return labels
+        atoms = _atoms(structure)
+        self._calculator.reset()
+        found = {own: self._property(own, atoms) for own in asked}
+        return Labels(**{own: _matrix(value) if own == "stress" else value for own, value in found.items()})
+
+    def _property(self, own: str, atoms: Any) -> Any:
+        """Return one result; where electrons are smeared the forces belong to the free energy, so that comes first."""
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        if own == "energy" and self._has_free_energy:
+            with suppress(PropertyNotImplementedError):  # some list it and do not have it
+                return self._calculator.get_property("free_energy", atoms)
+        return self._calculator.get_property(_ASE_NAMES[own], atoms)
 
 
 def _imported(factory: str) -> Callable[..., Any]:
@@ -115,7 +119,7 @@ def _imported(factory: str) -> Callable[..., Any]:
             function = getattr(function, part)
     except Exception as error:  # importing runs foreign code
         raise TeacherError(
-            f"the factory {factory} cannot be imported ({_reason(error)}); check that the module is installed or lies "
+            f"the factory {factory} cannot be imported ({reason(error)}); check that the module is installed or lies "
             "on PYTHONPATH, and the name after the colon"
         ) from error
     if not callable(function):
@@ -127,7 +131,7 @@ def _called(function: Callable[..., Any], plan: ASEFactoryPlan) -> Any:
     try:
         calculator = function(**plan.arguments)
     except Exception as error:
-        raise TeacherError(f"the factory {plan.factory} failed ({_reason(error)}); check its arguments") from error
+        raise TeacherError(f"the factory {plan.factory} failed ({reason(error)}); check its arguments") from error
     needed = ("reset", "get_property", "implemented_properties")
     if not all(hasattr(calculator, name) for name in needed):
         raise TeacherError(
@@ -172,23 +176,8 @@ def _atoms(structure: Structure) -> Any:
     return atoms
 
 
-def _value(name: str, value: Any, n_atoms: int) -> Any:
-    """Return a copy in our shape; a wrong shape must not reach a data set."""
-    array = np.array(value, dtype=np.float64)
-    if name == "energy":
-        return float(array.reshape(()))
-    if name == "stress":
-        from ase.stress import voigt_6_to_full_3x3_stress
+def _matrix(stress: Any) -> Any:
+    """Return a stress as a matrix, whether the calculator gives that or ASE's six components."""
+    from ase.stress import voigt_6_to_full_3x3_stress
 
-        array = voigt_6_to_full_3x3_stress(array) if array.shape == (6,) else array
-    expected = {"forces": (n_atoms, 3), "stress": (3, 3), "atomic_energies": (n_atoms,)}[name]
-    if array.shape != expected:
-        raise ValueError(f"{name} have shape {array.shape}, not {expected}")
-    return array
-
-
-def _reason(error: BaseException) -> str:
-    """Return the error in a few words: its type and the first line it says, addresses in memory left out."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = re.sub(r" at 0x[0-9a-f]+", "", lines[0])[:160] if lines else ""
-    return f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return voigt_6_to_full_3x3_stress(stress) if np.shape(stress) == (6,) else stress

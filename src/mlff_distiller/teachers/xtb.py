@@ -7,12 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mlff_distiller.atoms.labels import PROPERTIES, Labels
+from mlff_distiller.atoms.labels import SINGLE, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import PredictionError, TeacherError, UnsupportedStructureError
 from mlff_distiller.core.units import BOHR, BOLTZMANN, HARTREE
 from mlff_distiller.potentials.base import Identity, Potential
-from mlff_distiller.teachers.plan import TeacherPlan
+from mlff_distiller.potentials.calculator import PlanCalculator
+from mlff_distiller.potentials.plan import PotentialPlan
 
 _LAST_ELEMENT: Final = 86
 
@@ -37,8 +38,10 @@ _REASONS: Final = {
 }
 
 
-class XTBPlan(TeacherPlan):
-    """GFN-xTB, which needs no weights; periodic cells are treated at the Gamma point.
+class XTBPlan(PotentialPlan):
+    """GFN1-xTB or GFN2-xTB; needs no weights.
+
+    Periodic cells are treated at the Gamma point.
 
     Sources: GFN2-xTB, doi:10.1021/acs.jctc.8b01176; GFN1-xTB, doi:10.1021/acs.jctc.7b00118.
 
@@ -59,8 +62,8 @@ class XTBPlan(TeacherPlan):
         300.0, ge=0, le=50_000, description="Temperature of the electrons, which smears the occupation of orbitals."
     )
 
-    def build(self) -> Potential:
-        """Return the teacher; see :meth:`TeacherPlan.build`."""
+    def load(self) -> Potential:
+        """Return the teacher; see :meth:`PotentialPlan.load`."""
         return XTB(self)
 
 
@@ -76,7 +79,7 @@ class XTB(Potential):
     """
 
     elements = frozenset(range(1, _LAST_ELEMENT + 1))
-    properties = frozenset(PROPERTIES)
+    properties = frozenset(SINGLE)
     is_conservative = True
 
     def __init__(self, plan: XTBPlan) -> None:
@@ -94,7 +97,7 @@ class XTB(Potential):
             "temperature": plan.electronic_temperature_K * BOLTZMANN / HARTREE,
         }
         version = ".".join(map(str, get_version()))
-        self.identity = Identity("xtb", f"{plan.method}, tblite {version}", plan.digest())
+        self.identity = Identity("xtb", f"{plan.method}, tblite {version}", plan.fingerprint(), "float64", "cpu")
 
     def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
         """Raise what :meth:`predict` promises; also for impossible multiplicities and mixed boundary conditions."""
@@ -147,6 +150,12 @@ class XTB(Potential):
             return calculator.singlepoint()
         except (RuntimeError, ValueError) as error:
             raise PredictionError(index, _reason(error)) from error
+
+
+class XTBCalculator(PlanCalculator):
+    """An ASE calculator of GFN-xTB; its arguments are the settings of :class:`XTBPlan`."""
+
+    plan = XTBPlan
 
 
 def _check_multiplicity(structure: Structure, identity: Identity) -> None:

@@ -30,7 +30,7 @@ def write_measurements(path: Path, measurements: Sequence[Measurement]) -> None:
     >>> read_measurements(path)
     [Measurement(name='nve_drift', value=nan, unit='eV/atom/ps', ci95=None, n_samples=1, detail={})]
     """
-    plain = [_encoded(measurement.to_json()) for measurement in measurements]
+    plain = [encoded(measurement.to_json()) for measurement in measurements]
     write_json(path, {"format": FORMAT, "version": VERSION, "measurements": plain})
 
 
@@ -48,7 +48,7 @@ def read_measurements(path: Path) -> list[Measurement]:
         value = json.loads(path.read_text(encoding="utf-8"))
         found, version = value["format"], value["version"]
         if found == FORMAT and version <= VERSION:
-            return [Measurement.from_json(_decoded(plain)) for plain in value["measurements"]]
+            return [Measurement.from_json(decoded(plain)) for plain in value["measurements"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise DataError(f"{path} holds no measurements or is damaged ({error}); validate again") from error
     if found != FORMAT:
@@ -94,17 +94,19 @@ def read_arrays(path: Path, cls: type[R]) -> R:
         raise DataError(f"{path} is damaged ({error}); delete it and validate again") from error
 
 
-def _encoded(value: Any) -> Any:
+def encoded(value: Any) -> Any:
+    """Return plain data in which numbers that are not finite are strings, as JSON needs it."""
     if isinstance(value, dict):
-        return {key: _encoded(inner) for key, inner in value.items()}
+        return {key: encoded(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [_encoded(inner) for inner in value]
+        return [encoded(inner) for inner in value]
     return value if not isinstance(value, float) or isfinite(value) else str(value)
 
 
-def _decoded(value: Any) -> Any:
+def decoded(value: Any) -> Any:
+    """Return the data that :func:`encoded` made plain."""
     if isinstance(value, dict):
-        return {key: _decoded(inner) for key, inner in value.items()}
+        return {key: decoded(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_decoded(inner) for inner in value]
+        return [decoded(inner) for inner in value]
     return float(value) if value in ("nan", "inf", "-inf") else value

@@ -19,7 +19,7 @@ from mlff_distiller.data.source import Source
 
 Booleans = NDArray[np.bool_]
 
-Property = Literal["energy", "forces", "stress", "atomic_energies"]
+Property = Literal["energy", "forces", "stress", "atomic_energies", "energy_std", "force_std"]
 
 
 class FilterPlan(Plan):

@@ -9,10 +9,12 @@ import numpy as np
 
 from mlff_distiller.atoms.conversion import to_ase
 from mlff_distiller.atoms.labeled import LabeledStructure
+from mlff_distiller.atoms.labels import PROPERTIES
 from mlff_distiller.data.exporters.target import UNITS, Indices, labeled, without, write_new
 from mlff_distiller.data.source import Source
 
 _RESULTS: Final = ("energy", "forces", "stress")
+_APART: Final = tuple(name for name in PROPERTIES if name not in _RESULTS)
 METADATA: Final = {
     "_property_unit_dict": {**UNITS, "atomic_energies": UNITS["energy"]},
     "_distance_unit": "Angstrom",
@@ -91,9 +93,9 @@ def data(item: LabeledStructure) -> dict[str, Any]:
     """Return what a row holds besides structure and results."""
     structure, labels = item
     ours: dict[str, Any] = {"charge": structure.charge, "spin": structure.spin}
-    if labels.atomic_energies is not None:  # ASE's tables have no column for them
-        ours["atomic_energies"] = labels.atomic_energies
-    return {**ours, **without(structure.info, "charge", "spin", "atomic_energies", *_RESULTS)}
+    # ASE's tables have no columns for these.
+    ours |= {name: getattr(labels, name) for name in _APART if getattr(labels, name) is not None}
+    return {**ours, **without(structure.info, "charge", "spin", *_APART, *_RESULTS)}
 
 
 @contextmanager

@@ -70,6 +70,8 @@ def frame(structure: Structure, labels: Labels) -> str:
         columns["forces"] = labels.forces
     if labels.atomic_energies is not None:
         columns["energies"] = labels.atomic_energies[:, None]
+    if labels.force_std is not None:
+        columns["force_std"] = labels.force_std[:, None]
     properties = ":".join(["species:S:1", *(f"{name}:R:{array.shape[1]}" for name, array in columns.items())])
     table = np.concatenate(list(columns.values()), axis=1).tolist()
     symbols = [SYMBOLS[z] for z in structure.numbers]
@@ -82,6 +84,8 @@ def _comment(structure: Structure, labels: Labels, properties: str) -> str:
     parts.append(f"Properties={properties}")
     if labels.energy is not None:
         parts.append(f"energy={labels.energy!r}")
+    if labels.energy_std is not None:
+        parts.append(f"energy_std={labels.energy_std!r}")
     if labels.stress is not None:
         parts.append(f"stress={_list(labels.stress)}")
     present = {"energy" if name == "atomic_energies" else name for name in labels.present}

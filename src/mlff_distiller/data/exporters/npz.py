@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_distiller.atoms.labels import PROPERTIES
+from mlff_distiller.atoms.labels import PROPERTIES, shape
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.blocks import blocks
 from mlff_distiller.data.columns import Columns
@@ -17,7 +17,7 @@ from mlff_distiller.data.source import Source
 
 Array = NDArray[Any]
 
-_KEYS: Final = {"energy": "E", "forces": "F", "stress": "stress", "atomic_energies": "atomic_energies"}
+_KEYS: Final = {name: name for name in PROPERTIES} | {"energy": "E", "forces": "F"}
 
 
 class _Common(NamedTuple):
@@ -43,8 +43,9 @@ def write(source: Source, rows: Indices | None, path: Path, *, overwrite: bool =
 
     ``z`` (N,), ``R`` (M, N, 3), ``E`` (M,), ``F`` (M, N, 3), ``charge`` and ``spin`` (M,), for crystals ``lattice``
     (3, 3) with its vectors as columns, which is sGDML's way; further, where they are there, ``stress`` (M, 3, 3),
-    ``atomic_energies`` (M, N) and the free information as JSON, ``info`` (M,). ``r_unit`` is "Angstrom", ``e_unit``
-    "eV", ``stress_unit`` "eV/Angstrom^3"; forces are in e_unit/r_unit. The box around a molecule is left out.
+    ``atomic_energies`` (M, N), ``energy_std`` (M,), ``force_std`` (M, N) and the free information as JSON, ``info``
+    (M,). ``r_unit`` is "Angstrom", ``e_unit`` "eV", ``stress_unit`` "eV/Angstrom^3"; forces are in e_unit/r_unit. The
+    box around a molecule is left out.
 
     Parameters
     ----------
@@ -134,10 +135,9 @@ def _constants(common: _Common) -> dict[str, Any]:
 
 def _series(common: _Common, info_width: int) -> dict[str, _Series]:
     n = len(common.numbers)
-    shapes = {"energy": (), "forces": (n, 3), "stress": (3, 3), "atomic_energies": (n,)}
     labels = [name for name in PROPERTIES if name in common.properties]
     series = {"R": _Series("positions", (n, 3), "<f8")}
-    series |= {_KEYS[name]: _Series(name, shapes[name], "<f8") for name in labels}
+    series |= {_KEYS[name]: _Series(name, shape(name, n), "<f8") for name in labels}
     series |= {name: _Series(name, (), "<i8") for name in ("charge", "spin")}
     if info_width > len(_json({})):
         series["info"] = _Series("info", (), f"<U{info_width}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_distiller.data.blocks import cut
+from mlff_distiller.core.cutting import cut
 from mlff_distiller.data.loading.order import Order, Rows
 
 _BLOCK = 1 << 15  # rows of an order that are looked at together: numpy's overhead is then small

@@ -4,6 +4,7 @@ Energies do not depend on where and how a system stands in space; forces and str
 moves atoms against each other drops the labels: they belong to the structure as it was.
 """
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -84,11 +85,10 @@ class Rotation:
         (structure, labels), turn = labeled, self.matrix.T
         return LabeledStructure(
             structure.moved(structure.positions @ turn, cell=structure.cell @ turn),
-            Labels(
-                energy=labels.energy,
+            replace(
+                labels,
                 forces=None if labels.forces is None else labels.forces @ turn,
                 stress=None if labels.stress is None else self.matrix @ labels.stress @ turn,
-                atomic_energies=labels.atomic_energies,
             ),
         )
 
@@ -253,8 +253,8 @@ class Units(Plan):
     def apply(self, labeled: LabeledStructure, rng: np.random.Generator | None = None) -> LabeledStructure:
         """Return structure and labels in the new units."""
         (structure, labels), length = labeled, self.length_factor
-        powers = {"energy": 0, "forces": 1, "stress": 3, "atomic_energies": 0}
-        scaled = {name: getattr(labels, name) * self.energy_factor / length ** powers[name] for name in labels.present}
+        powers = {"forces": 1, "force_std": 1, "stress": 3}
+        scaled = {n: getattr(labels, n) * self.energy_factor / length ** powers.get(n, 0) for n in labels.present}
         return LabeledStructure(
             structure.moved(structure.positions * length, cell=structure.cell * length), Labels(**scaled)
         )

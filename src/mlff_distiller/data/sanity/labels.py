@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.atoms.labels import OF_ATOMS
 from mlff_distiller.data.blocks import has, owners
 from mlff_distiller.data.columns import Columns
 
@@ -15,7 +16,7 @@ def not_finite(columns: Columns) -> Floats:
     for name in columns.properties:
         array = columns.arrays[name]
         bad = (~np.isfinite(array)).reshape(len(array), -1).sum(1)
-        per_structure = bad if len(array) == len(columns) and not _is_atomic(name) else _summed(columns, bad)
+        per_structure = bad if len(array) == len(columns) and name not in OF_ATOMS else _summed(columns, bad)
         counts += np.where(has(columns, name), per_structure, 0)
     return np.where(columns.arrays["mask"] != 0, counts, np.nan)
 
@@ -55,10 +56,6 @@ def largest_force(columns: Columns) -> Floats:
         return np.full(len(columns), np.nan)
     lengths = np.linalg.norm(columns.arrays["forces"], axis=1)
     return _judged(np.maximum.reduceat(lengths, columns.arrays["offsets"][:-1]), has(columns, "forces"))
-
-
-def _is_atomic(name: str) -> bool:
-    return name in ("forces", "atomic_energies")
 
 
 def _summed(columns: Columns, values: NDArray[np.generic]) -> Floats:

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.core.cutting import cut
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import file_digest
-from mlff_distiller.data.blocks import cut
 from mlff_distiller.data.columns import Columns, concatenate
 from mlff_distiller.data.schema import ShardEntry
 from mlff_distiller.data.storage.hdf5 import map_columns, read_index

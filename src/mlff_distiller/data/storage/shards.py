@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.core.cutting import cut
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.data.blocks import cut
 from mlff_distiller.data.columns import OFFSETS, Columns, concatenate, pack, without_absent
 from mlff_distiller.data.schema import COLUMNS, Column, ShardEntry
 from mlff_distiller.data.storage.hdf5 import Layout, map_columns, read_layout

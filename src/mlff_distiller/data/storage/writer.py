@@ -21,11 +21,11 @@ import numpy as np
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.cutting import cut
 from mlff_distiller.core.errors import DataError, DistillerError
 from mlff_distiller.core.files import flush, write_bytes, write_json
 from mlff_distiller.core.lock import FileLock
 from mlff_distiller.core.provenance import stamp
-from mlff_distiller.data.blocks import cut
 from mlff_distiller.data.columns import Columns, concatenate, pack
 from mlff_distiller.data.schema import (
     FORMAT,

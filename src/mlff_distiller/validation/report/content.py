@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mlff_distiller.core.measurement import Measurement
+from mlff_distiller.validation.audit.result import AuditResult
 from mlff_distiller.validation.checks.force_errors import Parity
 from mlff_distiller.validation.checks.nve_drift import NVERecord
 from mlff_distiller.validation.verdict import CheckOutcome, StudentVerdict
@@ -69,6 +70,8 @@ class ReportData:
         Name to :class:`StudentReport`.
     provenance : dict
         Versions, machine, digests and commands; any nesting of plain data.
+    audit : AuditResult, optional
+        What the audit of the teacher found.
     """
 
     name: str
@@ -79,3 +82,4 @@ class ReportData:
     students: Mapping[str, StudentReport]
     refusals: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    audit: AuditResult | None = None

@@ -7,12 +7,13 @@ from pathlib import Path
 from mlff_distiller.core.files import write_text
 from mlff_distiller.core.html.markup import Numbered, definitions, note
 from mlff_distiller.core.html.page import Section, page
-from mlff_distiller.validation.report import figures, nve_figure, prose, tables
+from mlff_distiller.validation.report import figures, nve_figure, prose, tables, teacher
 from mlff_distiller.validation.report.content import ReportData, StudentReport
 
 _SECTIONS = (
     ("verdict", "Verdict"),
     ("asked", "What was asked"),
+    ("teacher", "The teacher"),
     ("dataset", "Data"),
     ("learning", "Learning"),
     ("accuracy", "Accuracy on held-out frames"),
@@ -77,13 +78,29 @@ class _Page:
             "Each student with the numbers that decide; in the heading the limit, below each number its 95&nbsp;% "
             "interval. A check passes only if its whole interval is on the right side of the limit."
         )
-        return self._table("Verdict.", caption, tables.verdicts(self.data.students))
+        floor = self.data.audit.floor if self.data.audit else None
+        return self._table("Verdict.", caption, tables.verdicts(self.data.students, floor=floor))
 
     def asked(self) -> str:
         yaml = escape(self.data.recipe_yaml)
         return (
             f"{definitions(self.data.recipe)}"
             f"<details><summary>The recipe with all defaults</summary><pre><code>{yaml}</code></pre></details>"
+        )
+
+    def teacher(self) -> str:
+        result = self.data.audit
+        if result is None:
+            return note("The teacher was not audited: nothing is known of what its forces are worth.")
+        floor, checks = teacher.floor(result, self.data.students), teacher.checks(result)
+        caption = "What of the teacher's forces no student can follow, beside the students' errors on held-out frames."
+        return "".join(
+            [
+                teacher.introduction(result),
+                self._table("The error floor.", caption, floor),
+                self._table("Audit of the teacher.", teacher.CAPTION, teacher.themes(result)),
+                f"<details><summary>All numbers of the audit</summary>{checks}</details>",
+            ]
         )
 
     def dataset(self) -> str:

@@ -13,7 +13,7 @@ from mlff_distiller.validation.report import check_words
 from mlff_distiller.validation.report.content import StudentReport
 from mlff_distiller.validation.verdict import CheckOutcome
 
-_MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "REPORTED": ""}
+_MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "REPORTED": "", "NOT_RUN": ""}
 _BADGES = {"APPROVED": "✓", "SCREENING_ONLY": "◐", "REJECTED": "✕", "INCONCLUSIVE": "?"}
 _KEY_NUMBERS = {
     "force_rmse": "Force RMSE",
@@ -36,10 +36,10 @@ def badge(verdict: str) -> str:
 def mark(outcome: str) -> str:
     """Return an outcome as a sign and a word."""
     sign = f'<span aria-hidden="true">{_MARKS[outcome]}</span> ' if _MARKS[outcome] else ""
-    return f'<span class="outcome {outcome.lower()}">{sign}{outcome.lower()}</span>'
+    return f'<span class="outcome {outcome.lower()}">{sign}{outcome.lower().replace("_", " ")}</span>'
 
 
-def verdicts(students: Mapping[str, StudentReport]) -> str:
+def verdicts(students: Mapping[str, StudentReport], *, floor: Measurement | None = None) -> str:
     """Return the first table: a row per student with its verdict and the numbers behind it."""
     shown = [name for name in _KEY_NUMBERS if any(s.check(name) for s in students.values())]
     head = ["Student", "Verdict", *(_key_head(name, students) for name in shown)]
@@ -47,7 +47,15 @@ def verdicts(students: Mapping[str, StudentReport]) -> str:
         [_student(name, student), badge(student.verdict.verdict)] + [_key_number(student, name) for name in shown]
         for name, student in students.items()
     ]
+    if floor is not None and "force_rmse" in shown:
+        rows.append(["<em>Error floor of the teacher</em><small>no student comes closer</small>", ""])
+        rows[-1] += [_floor(floor) if name == "force_rmse" else "" for name in shown]
     return table(head, rows, numeric=range(2, 2 + len(shown)), kind="verdicts")
+
+
+def _floor(floor: Measurement) -> str:
+    least = "≥ " if floor.detail["missing"] else ""
+    return f"{least}{words.number(floor.value)}<small>{words.interval(floor.ci95, 2) if floor.ci95 else ''}</small>"
 
 
 def _student(name: str, student: StudentReport) -> str:

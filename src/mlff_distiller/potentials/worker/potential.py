@@ -1,0 +1,221 @@
+"""WorkerPotential: a potential that runs in a process of its own and survives whatever a structure does to it."""
+
+import sys
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core import errors
+from mlff_distiller.core.errors import DistillerError, PredictionError, TeacherError
+from mlff_distiller.potentials.base import Identity, Potential
+from mlff_distiller.potentials.worker.environment import interpreter
+from mlff_distiller.potentials.worker.process import ProcessDied, ProcessHung, WorkerProcess, own_path
+from mlff_distiller.potentials.worker.protocol import Message, pack_structures, unpack_labels
+
+_MOST_DEATHS: Final = 20
+_LOADING_S: Final = 3600.0  # a foundation model may first be downloaded
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What a process is to load, where, and within which limits.
+
+    Parameters
+    ----------
+    kind : str
+        What messages call the potential.
+    place : str
+        Where the class of its plan is imported from, ``"package.module:Class"``.
+    settings : dict
+        The plan as plain data.
+    environment : str or None
+        Python environment, as a recipe names it; None: that of this process.
+    time_limit_s : float
+        Longest time for one call.
+    memory_limit_GB : float or None
+        Most memory of the process.
+    uses_python_path : bool
+        Whether modules of PYTHONPATH belong to it; elsewhere they would be another Python's.
+    """
+
+    kind: str
+    place: str
+    settings: dict[str, Any]
+    environment: str | None = None
+    time_limit_s: float = 600.0
+    memory_limit_GB: float | None = None
+    uses_python_path: bool = False
+
+    def start(self) -> WorkerProcess:
+        """Start the process.
+
+        Raises
+        ------
+        TeacherError
+            If the environment is not there.
+        """
+        if self.environment is None:
+            return WorkerProcess(Path(sys.executable), path=own_path())
+        without = () if self.uses_python_path else ("PYTHONPATH",)
+        return WorkerProcess(interpreter(self.environment, self.kind), without=without)
+
+
+class WorkerPotential(Potential):
+    """A potential in a process of its own, of the environment that its plan names or of this one.
+
+    A structure that ends or hangs the process is found, by asking for every structure of the batch alone, and named
+    in a :class:`PredictionError`; the process is started anew. The same structure may end it twice before it is
+    given up: something else on the machine may have been at fault the first time.
+
+    Parameters
+    ----------
+    assignment : Assignment
+        What is built in the process; a plan's ``build(own_process=True)`` gives it.
+
+    Attributes
+    ----------
+    changed : list of str
+        Which settings of its process loading it, or the last watched call, changed; empty is as it should be.
+    is_watched : bool
+        Whether calls look for such changes, which takes a moment.
+
+    Raises
+    ------
+    TeacherError
+        If the environment is not there, the process does not start, or the potential cannot be loaded in it.
+
+    Examples
+    --------
+    >>> from mlff_distiller.teachers.xtb import XTBPlan
+    >>> teacher = XTBPlan().build(own_process=True)
+    >>> round(teacher.predict([Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]])])[0].energy, 1)
+    -26.7
+    >>> teacher.close()
+    """
+
+    def __init__(self, assignment: Assignment) -> None:
+        self._assignment = assignment
+        self._most = sys.maxsize  # structures in one call; fewer after a batch took too long
+        self._deaths = 0
+        self.is_watched = False
+        self.changed: list[str] = []
+        self._process, facts = self._start()
+        self.elements = frozenset(facts["elements"])
+        self.charges = None if facts["charges"] is None else frozenset(facts["charges"])
+        self.cutoff = facts["cutoff"]
+        self.properties = frozenset(facts["properties"])
+        self.is_conservative = facts["is_conservative"]
+        self.identity = Identity(**facts["identity"])
+        self.python_version = str(facts["python"])
+
+    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
+        """Raise what :meth:`predict` promises; what only the potential itself knows is asked of it."""
+        super().check(structures, properties)
+        if structures:
+            self._ask(Message("check", {"properties": sorted(properties)}, pack_structures(structures)))
+
+    def predict(
+        self, structures: Sequence[Structure], properties: Collection[str] = ("energy", "forces")
+    ) -> list[Labels]:
+        """Return labels for structures, in order; see :meth:`Potential.predict`."""
+        super().check(structures, properties)
+        self.changed = []
+        labels: list[Labels] = []
+        while (first := len(labels)) < len(structures):
+            part = structures[first : first + self._most]
+            try:
+                labels += self._predicted(part, properties)
+            except PredictionError as error:
+                raise error.after(first) from error
+        return labels
+
+    def close(self) -> None:
+        """End the process; it is started again if the potential is used again."""
+        self._process.close()
+
+    def _predicted(self, part: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
+        try:
+            return self._answered(part, properties)
+        except ProcessHung as error:
+            if len(part) == 1:
+                raise PredictionError(0, "the teacher hung", str(error)) from error
+            self._most = max(len(part) // 2, 1)
+        except ProcessDied as error:
+            self._count_death(error)
+        labels: list[Labels] = []
+        for index, structure in enumerate(part):
+            try:
+                labels += self._answered([structure], properties)
+            except ProcessDied as error:
+                self._count_death(error)
+                raise PredictionError(index, "the teacher's process died", str(error)) from error
+            except ProcessHung as error:
+                raise PredictionError(index, "the teacher hung", str(error)) from error
+            except PredictionError as error:
+                raise error.after(index) from error
+        return labels
+
+    def _answered(self, part: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
+        facts = {"properties": sorted(properties), "watched": self.is_watched}
+        answer = self._ask(Message("predict", facts, pack_structures(part)))
+        self._deaths = 0
+        return unpack_labels(answer.arrays, [len(structure) for structure in part])
+
+    def _ask(self, message: Message) -> Message:
+        if not self._process.is_open:
+            self._process, _ = self._start()
+        answer = self._process.ask(message, time_limit_s=self._assignment.time_limit_s)
+        self.changed += answer.facts["changed"]
+        return _understood(answer, self._assignment.kind)
+
+    def _start(self) -> tuple[WorkerProcess, dict[str, Any]]:
+        """Start the process and load the potential in it; return both and what the potential says of itself."""
+        assigned = self._assignment
+        facts = {
+            "place": assigned.place,
+            "settings": assigned.settings,
+            "memory_limit_GB": assigned.memory_limit_GB,
+            "watched": True,
+        }
+        try:
+            process = assigned.start()
+            answer = process.ask(Message("load", facts), time_limit_s=_LOADING_S)
+        except (ProcessDied, ProcessHung, OSError) as error:
+            raise TeacherError(
+                f"the process of teacher '{self._assignment.kind}' did not start ({error}); make its "
+                f"environment anew with `mlffd teacher install {self._assignment.kind} --again`"
+            ) from error
+        try:
+            self.changed = list(answer.facts["changed"])
+            return process, dict(_understood(answer, self._assignment.kind).facts)
+        except BaseException:
+            process.close()
+            raise
+
+    def _count_death(self, error: ProcessDied) -> None:
+        """Give up a teacher that dies with every structure: that is no fault of the structures."""
+        self._deaths += 1
+        if self._deaths >= _MOST_DEATHS:
+            raise TeacherError(
+                f"the process of teacher '{self._assignment.kind}' died {self._deaths} times in a row ({error}); check "
+                "its environment and memory, then run the same command again to continue"
+            ) from error
+
+
+def _understood(answer: Message, kind: str) -> Message:
+    """Return an answer, or raise the error that it is."""
+    facts = answer.facts
+    match answer.kind:
+        case "prediction error":
+            raise PredictionError(facts["index"], facts["reason"], facts["detail"])
+        case "error":
+            raised: type[DistillerError] = getattr(errors, facts["type"], DistillerError)
+            raise raised(facts["text"])
+        case "fault":
+            error = RuntimeError(f"teacher '{kind}' failed in its own process: {facts['text']}")
+            error.add_note(f"In the process of the teacher:\n{facts['trace']}")
+            raise error
+    return answer
