@@ -2,11 +2,11 @@
 
 Run it with: python benchmarks/labeling.py [KIND ...] [--weights FOLDER] [--blocks 15]
 
-"direct" is the teacher in its own environment with nothing of ours between, called with the same structures; direct
-and worker take turns block by block, so that both see the same machine, and the overhead is the median of the ratios
-of neighboring blocks. "label" is `mlffd`'s labeling as a whole, gates and store included. Teachers whose environment
-or weights are not there are left out with the reason. The number of threads is that of the environment
-(OMP_NUM_THREADS=1 for small molecules).
+"direct" is our adapter of the teacher in its own environment, called there without a worker process between, with the
+same structures; direct and worker take turns block by block, so that both see the same machine, and the overhead is
+the median of the ratios of neighboring blocks. "label" is `mlffd`'s labeling as a whole, gates and store included.
+Teachers whose environment or weights are not there are left out with the reason. The number of threads is that of the
+environment (OMP_NUM_THREADS=1 for small molecules).
 """
 
 import argparse
@@ -48,7 +48,7 @@ def teachers(weights: Path) -> dict[str, tuple[dict[str, Any], str]]:
     return {
         "xtb": ({}, "aspirin"),
         "fennol": ({"model": str(fennol)}, "aspirin"),
-        "torchani": ({"model": str(weights / "torchani" / "Neurochem")}, "aspirin"),
+        "torchani": ({"model": str(weights / "torchani" / "Neurochem"), "member": 0}, "aspirin"),
         "mace": ({"model": str(anicc)}, "aspirin"),
         "sevennet": ({"model": "7net-0"}, "aspirin"),
         "chgnet": ({}, "MgO"),

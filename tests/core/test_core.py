@@ -40,6 +40,31 @@ def test_registry_names_the_nearest():
     assert registry.all() == [2.718281828459045, 3.141592653589793]
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ('Literal["other"] = "other"', r"teacher 'added' .* not a plan with a field kind: Literal\["),
+        ('str = "added"', r"teacher 'added' .* not a plan with a field kind"),
+        ("", r"teacher 'added' comes from the package badteacher_\d, which cannot be used \(SyntaxError"),
+    ],
+)
+def test_what_a_package_adds_and_recipes_cannot_name_breaks_nothing_else(tmp_path, monkeypatch, kind, said):
+    module = f"badteacher_{len(kind) % 10}"
+    (tmp_path / f"{module}.py").write_text(
+        f"from typing import Literal\nfrom mlff_distiller.core.plan import Plan\nclass Added(Plan):\n    kind: {kind}\n"
+    )
+    info = tmp_path / "bad-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[mlffd_test.teachers]\nadded = {module}:Added\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    registry = Registry("teacher", {"xtb": "math:pi"}, entry_point_group="mlffd_test.teachers")
+    assert registry.names() == ["added", "xtb"]
+    assert registry.all() == [3.141592653589793]
+    with pytest.raises(UnknownNameError, match=said):
+        registry.get("added")
+
+
 def test_random_streams_are_named_and_independent():
     assert derived_seed(1, "a", "b") != derived_seed(1, "ab")
     assert generator(1, "a").random() == generator(1, "a").random()

@@ -17,7 +17,7 @@ from label_tasks import SCRIPT
 
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Advance, Silent
-from mlff_distiller.core.errors import DataError, PropertyError, UnsupportedStructureError
+from mlff_distiller.core.errors import DataError, PropertyError, TeacherError, UnsupportedStructureError
 from mlff_distiller.core.randomness import generator
 from mlff_distiller.data.storage.store import Store
 from mlff_distiller.data.storage.writer import StoreWriter
@@ -111,7 +111,7 @@ def test_the_teacher_is_not_asked_about_atoms_too_close(tmp_path: Path, monkeypa
     predict = WorkerPotential.predict
     monkeypatch.setattr(WorkerPotential, "predict", lambda self, s, p: asked.append(len(s)) or predict(self, s, p))
     close = WATER.moved(WATER.positions * 0.3)
-    chunk = Chunk([4, 5], [close, WATER], ("energy", "forces"), GatesPlan(), XTBPlan())
+    chunk = Chunk([4, 5], [close, WATER], ("energy", "forces"), GatesPlan(), XTBPlan(), XTBPlan().build().identity)
     result = label_chunk(chunk, Silent())
     assert asked == [1]
     assert (result.ids, [refusal.id for refusal in result.refusals]) == ([5], [4])
@@ -133,12 +133,39 @@ def test_everything_refused(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_labeled_is_said_before_labeling(tmp_path: Path) -> None:
-    structures = stored(tmp_path / "s", [WATER, Structure([92], [[0, 0, 0]])])
-    with pytest.raises(UnsupportedStructureError, match="U, which xtb"):
+    structures = stored(tmp_path / "s", [Structure([92], [[0, 0, 0]]), Structure([93], [[0, 0, 0]])])
+    with pytest.raises(UnsupportedStructureError, match="none of the 2 structures: U holds U, which xtb"):
         labeled(structures, tmp_path / "l", XTBPlan())
     with pytest.raises(PropertyError, match="cannot give atomic_energies"):
         labeled(structures, tmp_path / "l", PICKY, properties=("energy", "atomic_energies"))
     assert not (tmp_path / "l").exists()
+
+
+def test_what_the_teacher_does_not_cover_is_refused_and_the_rest_is_labeled(tmp_path: Path) -> None:
+    uranium, radical = Structure([92], [[0, 0, 0]]), WATER.moved(WATER.positions + 1).tagged(k=1)
+    radical = Structure(radical.numbers, radical.positions, spin=2)
+    structures = stored(tmp_path / "s", [WATER, uranium, radical, WATER])
+    said: list[str] = []
+
+    class Says(Silent):
+        def message(self, text: str) -> None:
+            said.append(text)
+
+    result = labeled(structures, tmp_path / "l", XTBPlan(), reporter=Says())
+    assert result.store.ids.tolist() == [0, 3]
+    assert result.refusals == {"not covered by the teacher": 2}
+    refused = [json.loads(line) for line in (tmp_path / "l" / REFUSED).read_text().splitlines()]
+    assert "holds U" in refused[0]["detail"]
+    assert "spin multiplicity 2" in refused[1]["detail"]
+    assert said[0].startswith("2 of 4 structures are not covered by the teacher and refused: U holds U")
+
+
+def test_a_teacher_that_changes_in_the_midst_is_not_mixed_in(tmp_path: Path) -> None:
+    """The worker that comes later would load a file that has been replaced; the chunk knows who began."""
+    now, before = XTBPlan(accuracy=0.5), XTBPlan().build().identity
+    chunk = Chunk([4], [WATER], ("energy", "forces"), GatesPlan(), now, before)
+    with pytest.raises(TeacherError, match=r"teacher 'xtb' has changed \(weights was .*, is .*\)"):
+        label_chunk(chunk, Silent())
 
 
 def test_continued_after_interruptions(tmp_path: Path) -> None:

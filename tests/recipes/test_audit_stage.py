@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mlff_distiller.cli.info import describe
 from mlff_distiller.core.console import Silent
 from mlff_distiller.core.errors import DistillerError
 from mlff_distiller.recipes.pipeline import plan_stages, run_pipeline
@@ -58,6 +59,8 @@ def test_the_audit_comes_first_and_is_kept(tmp_path):
     assert result.floor.value < 1e-4
     assert directory.record("audit")["facts"]["conservation"] == "PASS"
     assert result.measurements["labeling_hours"].detail == {"n_structures": 4, "n_steps": 0, "n_workers": 1}
+    told = [str(line) for line in describe(directory.path)]
+    assert any(line.startswith("audit          Nothing keeps a student") for line in told)
     other = recipe(audit=AUDIT | {"n_directions": 3})
     with directory.opened(other):  # other settings of the audit: the labels stay
         assert run_pipeline(other, directory, until="label", n_workers=1, reporter=Silent()) == 1
@@ -98,7 +101,7 @@ def test_the_command_prints_every_theme_and_the_floor(tmp_path):
     said = " ".join(done.stdout.split())
     for title in ("Elements, charges and hydrogens", "Forces against energies", "Smoothness", "Time and cost"):
         assert title in said
-    assert "No student can come closer to this teacher's forces than" in said
+    assert "Nothing keeps a student from following this teacher's forces: the error floor is below" in said
     assert [p.name for p in tmp_path.iterdir()] == ["recipe.yaml"]
 
 

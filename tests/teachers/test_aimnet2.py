@@ -147,7 +147,7 @@ def test_charge_changes_the_energy_and_spin_that_of_the_open_shell_model(
     triplet = Structure(WATER.numbers, WATER.positions, spin=3)
     one, other = open_shell.predict([WATER, triplet])
     assert abs(one.energy - other.energy) > 1e-3
-    with pytest.raises(UnsupportedStructureError, match=r"spin multiplicity 3.*aimnet2-nse"):
+    with pytest.raises(UnsupportedStructureError, match=r"spin multiplicity 3.*it covers 1"):
         closed.predict([WATER, triplet])
 
 

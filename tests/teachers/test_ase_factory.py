@@ -199,7 +199,7 @@ def test_labels_are_copies(build) -> None:
     [
         ("Fails", "CalculationFailed: the external program stopped"),
         ("NotFinite", "the potential gave numbers that are not finite"),
-        ("WrongShape", "forces have shape"),
+        ("WrongShape", "forces of a wrong shape"),
     ],
 )
 def test_failures_are_reasons(build, name: str, reason: str) -> None:
@@ -283,10 +283,21 @@ def test_the_fingerprint_follows_the_source_without_running_it(tmp_path, monkeyp
 
 @pytest.mark.parametrize("name", ["Transposed", "Leaves"])
 def test_a_wrong_shape_or_an_exit_is_a_refusal(name, build):
-    with pytest.raises(PredictionError, match=r"shape \(3, 2\), not \(2, 3\)|SystemExit"):
+    with pytest.raises(PredictionError, match=r"wrong shape \(\(3, 2\), not \(2, 3\)\)|SystemExit"):
         build(name).predict([Structure([1, 1], [[0, 0, 0], [0, 0, 1]])])
 
 
 @pytest.mark.parametrize(("number", "energy"), [(-7.5, -7.5), (0.0, 0.0)])
 def test_the_free_energy_is_taken_where_there_is_one(number, energy, build):
     assert build("Smeared", number=number).predict([PAIR], ["energy"])[0].energy == energy
+
+
+def test_the_fingerprint_follows_the_weights_and_no_other_file(tmp_path):
+    weights, log = tmp_path / "weights.pt", tmp_path / "log"
+    weights.write_text("one")
+    plan = ASEFactoryPlan(factory="my:make", arguments={"log": str(log)}, weights="weights.pt").located(tmp_path)
+    before = plan.fingerprint()
+    log.write_text("written by the calculator")
+    assert plan.fingerprint() == before
+    weights.write_text("other")
+    assert plan.fingerprint() != before

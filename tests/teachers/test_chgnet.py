@@ -121,7 +121,7 @@ def test_what_it_does_not_cover(teacher: Potential) -> None:
     for structure, said in [
         (from_ase(ase.build.molecule("H2O")), r"H2O is periodic in 0 of 3 directions.*add vacuum and set pbc"),
         (from_ase(ase.build.graphene(vacuum=5.0)), r"C2 is periodic in 2 of 3 directions.*add vacuum and set pbc"),
-        (Structure([26], [[0, 0, 0]], cell=np.eye(3) * 2.5, pbc=True, spin=5), r"multiplicity 5.*set it to 1"),
+        (Structure([26], [[0, 0, 0]], cell=np.eye(3) * 2.5, pbc=True, spin=5), r"multiplicity 5.*it covers 1"),
         (Structure([84], [[0, 0, 0]], cell=np.eye(3) * 3.4, pbc=True), r"Po.*does not cover"),
     ]:
         with pytest.raises(UnsupportedStructureError, match=said):

@@ -198,7 +198,7 @@ def test_what_it_does_not_cover_is_refused(direct: Potential) -> None:
     slab = Structure([6, 6], [[0, 0, 0], [0, 0, 1.4]], cell=np.eye(3) * 8, pbc=(True, True, False))
     with pytest.raises(UnsupportedStructureError, match=r"periodic in 2 of 3 directions.*add vacuum"):
         direct.predict([WATER, slab])
-    with pytest.raises(UnsupportedStructureError, match=r"spin multiplicity 3.*use an OrbMol model"):
+    with pytest.raises(UnsupportedStructureError, match=r"spin multiplicity 3.*it covers 1"):
         direct.predict([Structure([8, 8], [[0, 0, 0], [0, 0, 1.2]], spin=3)])
     with pytest.raises(UnsupportedStructureError, match=r"charge \+1"):
         direct.predict([Structure(WATER.numbers, WATER.positions, charge=1)])

@@ -108,7 +108,7 @@ def test_what_it_does_not_cover(teacher: Potential) -> None:
     )
     with pytest.raises(UnsupportedStructureError, match=r"C2 is periodic in 1 of 3 directions.*rotate the structure"):
         teacher.predict([wire])
-    with pytest.raises(UnsupportedStructureError, match=r"spin multiplicity 3.*set it to 1"):
+    with pytest.raises(UnsupportedStructureError, match=r"spin multiplicity 3.*it covers 1"):
         teacher.predict([Structure([8, 8], [[0, 0, 0], [0, 0, 1.2]], spin=3)])
 
 

@@ -170,7 +170,7 @@ def test_the_calculator_sees_every_change(python: str, folder: Path, teacher: Po
 
 @pytest.mark.teacher
 def test_what_it_does_not_cover_is_refused(teacher: Potential) -> None:
-    with pytest.raises(UnsupportedStructureError, match=r"H2O has spin multiplicity 3.*singlets only"):
+    with pytest.raises(UnsupportedStructureError, match=r"H2O has spin multiplicity 3.*it covers 1"):
         teacher.predict([Structure(WATER.numbers, WATER.positions, spin=3)])
     with pytest.raises(UnsupportedStructureError, match=r"periodic in 2 of 3 directions.*add vacuum"):
         teacher.predict([Structure(WATER.numbers, WATER.positions, cell=ICE.cell, pbc=[True, True, False])])

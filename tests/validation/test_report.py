@@ -107,10 +107,12 @@ def test_the_floor_of_the_teacher_stands_beside_the_errors_of_its_students(repor
     shown = replace(result, floor=floor, themes=(sentence, *result.themes[1:]))
     html = render(replace(report_data, audit=shown))
     assert EVIL not in html
+    assert '<table class="prose">' in html  # sentences are wrapped instead of running out of the page
+    assert "table.prose td:last-child { white-space: normal; }" in html
     text = " ".join(parsed(html).text.split())
     head, rest = text.split("What was asked", 2)[-1], text
-    assert "Error floor of the teacher no student comes closer 0.0123" in rest
-    assert "No student can come closer to this teacher's forces than 0.012" in head
+    assert "Error floor of the teacher no student that follows its energies comes closer 0.0123" in rest
+    assert "No student that follows this teacher's energies can come closer to its forces than 0.012" in head
     error = report_data.students["tiny"].measurement("force_rmse").value
     assert f"student tiny , force RMSE {words.number(error)}" in text
     for theme in result.themes:

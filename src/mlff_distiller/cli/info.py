@@ -12,6 +12,7 @@ from mlff_distiller.data.schema import MANIFEST, UNSEALED
 from mlff_distiller.data.storage.store import Store
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.students.checkpoint import read_header
+from mlff_distiller.validation.audit.result import read_audit
 from mlff_distiller.validation.verdict import read_verdict
 
 
@@ -54,6 +55,10 @@ def _run(path: Path) -> Iterator[str]:
     yield f"run            {directory.recipe_name} in {path}"
     for name, record in directory.records().items():
         yield f"done           {name} ({record['elapsed_s']:.1f} s)"
+    if directory.audit_file.exists():
+        audit = read_audit(directory.audit_file)
+        yield f"teacher        {audit.name}"
+        yield f"audit          {audit.floor_sentence}"
     if directory.verdict_file.exists():
         for name, row in read_verdict(directory.verdict_file)["students"].items():
             yield f"verdict        {name}: {row['verdict'].replace('_', ' ')}"

@@ -35,7 +35,8 @@ def audit(
     """Measure what a recipe's teacher is worth before it draws or labels anything.
 
     Around the starting geometries of the recipe it compares forces with energies, turns and strains structures,
-    looks for jumps, times calls and runs a short dynamics. Prints what was found and the error that no student can beat.
+    looks for jumps, times calls and runs a short dynamics. Prints what was found and the error that no student
+    can beat.
     """
     from mlff_distiller.recipes.recipe import load
 

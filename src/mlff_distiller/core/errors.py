@@ -81,9 +81,13 @@ class PredictionError(DistillerError):
     """
 
     def __init__(self, index: int, reason: str, detail: str = "") -> None:
-        said = f"{reason} ({detail})" if detail else reason
-        super().__init__(f"structure {index} of the batch could not be evaluated: {said}")
         self.index, self.reason, self.detail = index, reason, detail
+        super().__init__(f"structure {index} of the batch could not be evaluated: {self.cause}")
+
+    @property
+    def cause(self) -> str:
+        """Reason and detail together."""
+        return f"{self.reason} ({self.detail})" if self.detail else self.reason
 
     def __reduce__(self) -> tuple[type["PredictionError"], tuple[int, str, str]]:
         """Keep all arguments when the error crosses a process boundary."""

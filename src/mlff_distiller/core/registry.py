@@ -3,7 +3,7 @@
 from difflib import get_close_matches
 from importlib import import_module
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, get_args
 
 from mlff_distiller.core.errors import UnknownNameError
 
@@ -20,6 +20,13 @@ def nearest(name: str, known: list[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
+def _demand_kind(name: str, plan: Any) -> None:
+    """Refuse what another package adds if recipes could not tell it from the others: one such would break them all."""
+    field = getattr(plan, "model_fields", {}).get("kind")
+    if field is None or get_args(field.annotation) != (name,) or field.default != name:
+        raise TypeError(f'it is not a plan with a field kind: Literal["{name}"] = "{name}"')
+
+
 class Registry:
     """Names of one kind of thing, each with the place it is imported from.
 
@@ -30,7 +37,7 @@ class Registry:
     places : dict[str, str]
         Name to ``"package.module:attribute"``.
     entry_point_group : str, optional
-        Installed packages may add names through this group.
+        Installed packages may add plans through this group, each under its kind.
 
     Examples
     --------
@@ -71,12 +78,15 @@ class Registry:
             raise UnknownNameError(f"unknown {self.what} '{name}'{nearest(name, known)}; known: {', '.join(known)}")
         module, _, attribute = self._places[name].partition(":")
         try:
-            return getattr(import_module(module), attribute)
+            found = getattr(import_module(module), attribute)
+            if name not in self._own:
+                _demand_kind(name, found)
+            return found
         except Exception as error:
             if name in self._own:
                 raise
             raise UnknownNameError(
-                f"{self.what} '{name}' comes from the package {module.partition('.')[0]}, which cannot be loaded "
+                f"{self.what} '{name}' comes from the package {module.partition('.')[0]}, which cannot be used "
                 f"({type(error).__name__}: {error}); update or uninstall that package"
             ) from error
 

@@ -143,6 +143,6 @@ def _evaluate(potential: Potential, replicas: Replicas, limits: Limits) -> None:
     try:
         replicas.evaluate(potential)
     except PredictionError as error:
-        raise DynamicsFailure(error.index, error.reason) from error
+        raise DynamicsFailure(error.index, error.cause) from error
     for index, reason in replicas.faults(limits).items():
         raise DynamicsFailure(index, reason)

@@ -159,7 +159,7 @@ class _Run:
             try:
                 return self.replicas.evaluate(self.potential)
             except PredictionError as error:
-                self.drop({error.index: error.reason}, step)
+                self.drop({error.index: error.cause}, step)
 
     def faults(self) -> dict[int, str]:
         return self.replicas.faults(self.limits)

@@ -1,6 +1,7 @@
 """Labeling: every structure gets the teacher's labels or a refusal, in a pool, continued after any interruption."""
 
 from collections.abc import Iterator, Sequence, Set
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -10,13 +11,13 @@ from pydantic import Field
 from mlff_distiller.atoms.labels import SPREADS, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
-from mlff_distiller.core.errors import DataError, PredictionError
+from mlff_distiller.core.errors import DataError, PredictionError, UnsupportedStructureError
 from mlff_distiller.core.plan import Plan
 from mlff_distiller.data.storage.store import Store
 from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan, Refusal
 from mlff_distiller.labeling.refused import RefusedList
-from mlff_distiller.potentials.base import Potential
+from mlff_distiller.potentials.base import Identity, Potential
 from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.scale.pool import Pool
 from mlff_distiller.teachers.resident import resident_teacher
@@ -73,6 +74,7 @@ class Chunk:
     properties: tuple[str, ...]
     gates: GatesPlan
     teacher: PotentialPlan
+    identity: Identity
 
 
 @dataclass
@@ -114,9 +116,11 @@ def label(
     Raises
     ------
     UnsupportedStructureError
-        If the teacher does not cover a structure; nothing is labeled then.
+        If the teacher covers none of the structures; those that it does not cover are refused where there are others.
     PropertyError
-        If the teacher does not give a property that is asked for (stress aside).
+        If the teacher does not give a property that is asked for (stress and spreads aside).
+    TeacherError
+        If the teacher cannot be loaded, or is no longer the one that labeled what is there.
     DataError
         If the directory holds something else, or every structure was refused.
 
@@ -134,16 +138,15 @@ def label(
     >>> result.n_labeled, result.refusals
     (1, {'min_distance': 1})
     """
-    teacher = teacher_plan.build(own_process=True)
-    properties = _asked(plan, teacher)
-    for part in _blocks(range(len(structures)), 1000):
-        teacher.check(structures.structures(part), properties)
-    teacher.close()  # before the workers, which load one each, need the memory
+    with closing(teacher_plan.build(own_process=True)) as teacher:  # before the workers, which load one each
+        properties = _asked(plan, teacher)
+        uncovered = _uncovered(structures, teacher, properties)
     inputs = {"structures": structures.digest, "properties": list(properties), "gates": plan.gates.digest()}
     with StoreWriter(path, identity=teacher.identity.to_json(), header={"content": "labels", **inputs}) as writer:
         refused = RefusedList(path)
         if not writer.is_sealed:
-            job = _Job(structures, plan, properties, teacher_plan)
+            _refuse_uncovered(uncovered, refused, len(structures), reporter)
+            job = _Job(structures, plan, properties, teacher_plan, teacher.identity)
             _fill(writer, refused, job, pool=pool, reporter=reporter)
         return _result(writer, refused)
 
@@ -156,6 +159,7 @@ class _Job:
     plan: LabelingPlan
     properties: tuple[str, ...]
     teacher: PotentialPlan
+    identity: Identity
 
     def chunks(self, done: Set[int]) -> Iterator[Chunk]:
         """Yield what is left; bounds do not depend on what is done, so a continued run asks the same batches."""
@@ -165,7 +169,35 @@ class _Job:
             if left:
                 numbers = [ids[row] for row in left]
                 structures = self.structures.structures(left)
-                yield Chunk(numbers, structures, self.properties, self.plan.gates, self.teacher)
+                yield Chunk(numbers, structures, self.properties, self.plan.gates, self.teacher, self.identity)
+
+
+def _uncovered(structures: Store, teacher: Potential, properties: Sequence[str]) -> list[Refusal]:
+    """Return the refusals of what the teacher does not cover; asked for in blocks, as that is hardly ever any."""
+    ids, found = structures.ids.tolist(), []
+    for rows in _blocks(range(len(ids)), 1000):
+        block = structures.structures(rows)
+        if _fault(teacher, block, properties):
+            faults = ((ids[row], _fault(teacher, [one], properties)) for row, one in zip(rows, block, strict=True))
+            found += [Refusal(number, "not covered by the teacher", fault) for number, fault in faults if fault]
+    if found and len(found) == len(ids):
+        raise UnsupportedStructureError(f"the teacher covers none of the {len(ids)} structures: {found[0].detail}")
+    return found
+
+
+def _fault(teacher: Potential, structures: Sequence[Structure], properties: Sequence[str]) -> str:
+    try:
+        teacher.check(structures, properties)
+    except UnsupportedStructureError as error:
+        return str(error)
+    return ""
+
+
+def _refuse_uncovered(uncovered: Sequence[Refusal], refused: RefusedList, total: int, reporter: Reporter) -> None:
+    if uncovered:
+        first = uncovered[0].detail
+        reporter.message(f"{len(uncovered)} of {total} structures are not covered by the teacher and refused: {first}")
+        refused.append(uncovered)
 
 
 def _fill(writer: StoreWriter, refused: RefusedList, job: _Job, *, pool: Pool, reporter: Reporter) -> None:
@@ -193,6 +225,7 @@ def _result(writer: StoreWriter, refused: RefusedList) -> LabelingResult:
 def label_chunk(chunk: Chunk, reporter: Reporter) -> Labeled:
     """Label the structures of one task; called in a worker."""
     teacher = resident_teacher(chunk.teacher, own_process=True)
+    chunk.identity.demand(teacher.identity)  # a file may have been replaced since the first worker loaded it
     accepted, refusals = chunk.gates.screen(chunk.ids, chunk.structures)
     result = Labeled(refusals=refusals)
     answers = _predicted(teacher, [structure for _, structure in accepted], chunk.properties)

@@ -6,7 +6,6 @@ import numpy as np
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.cutting import cut
 from mlff_distiller.core.errors import PredictionError
 from mlff_distiller.potentials.memory import Memory, is_out_of_memory
 
@@ -58,7 +57,7 @@ class Batching:
         labels: list[Labels] = []
         sizes = [len(structure) for structure in structures]
         while (first := len(labels)) < len(sizes):
-            last = first + cut(sizes[first:], self.atoms)[0][1]
+            last = self._end_of_batch(sizes, first)
             try:
                 _check_finite(structures[first:last])
                 labels += self._measured(structures[first:last], evaluate)
@@ -71,6 +70,12 @@ class Batching:
                     raise PredictionError(first, "out of memory", f"{sizes[first]:,} atoms") from error
                 self.atoms, self._grows = max(sum(sizes[first:last]) // 2, 1), False
         return labels
+
+    def _end_of_batch(self, sizes: Sequence[int], first: int) -> int:
+        n_atoms, last = sizes[first], first + 1
+        while last < len(sizes) and n_atoms + sizes[last] <= self.atoms:
+            n_atoms, last = n_atoms + sizes[last], last + 1
+        return last
 
     def _measured(self, batch: Sequence[Structure], evaluate: Evaluate) -> list[Labels]:
         n_atoms = sum(len(structure) for structure in batch)

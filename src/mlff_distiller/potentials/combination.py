@@ -1,6 +1,6 @@
 """Potentials made of potentials: committees, which know their spread, and weighted sums."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -39,8 +39,10 @@ class Combination(Potential):
         if not self.elements:
             names = " and ".join(str(part.identity) for part in parts) or "nothing"
             raise PlanError(f"teacher '{kind}' is made of {names}, which have no element in common; choose others")
-        bounded = [part.charges for part in parts if part.charges is not None]
-        self.charges = frozenset.intersection(*bounded) if bounded else None
+        self.charges = _shared(part.charges for part in parts)
+        self.spins = _shared(part.spins for part in parts)
+        self.boundaries = frozenset.intersection(*(part.boundaries for part in parts))
+        self.opens_along_axes = any(part.opens_along_axes for part in parts)
         cutoffs = [part.cutoff for part in parts]
         self.cutoff = None if None in cutoffs else max(cutoff or 0.0 for cutoff in cutoffs)
         self.properties = frozenset.intersection(*(part.properties for part in parts)) & set(SINGLE)
@@ -162,6 +164,12 @@ def _folded(answers: Sequence[Labels], properties: Collection[str], fold: Callab
     arrays = {name: np.asarray(fold(np.array([getattr(one, name) for one in answers]))) for name in shared}
     values: dict[str, Any] = {name: array if array.shape else float(array) for name, array in arrays.items()}
     return Labels(**values)
+
+
+def _shared(sets: Iterable[frozenset[int] | None]) -> frozenset[int] | None:
+    """Return what all cover; None, which stands for anything, bounds nothing."""
+    bounds = [covered for covered in sets if covered is not None]
+    return frozenset.intersection(*bounds) if bounds else None
 
 
 def _common(values: Any) -> str:

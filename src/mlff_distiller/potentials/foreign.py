@@ -86,10 +86,13 @@ def _checked(index: int, structure: Structure, labels: Labels, properties: Colle
         array = np.array(getattr(labels, name), dtype=np.float64)  # a copy: some libraries return their own buffer
         expected = shape(name, len(structure))
         if array.shape != expected:
-            raise PredictionError(index, f"{name} have shape {array.shape}, not {expected}")
+            raise PredictionError(index, f"{name} of a wrong shape", f"{array.shape}, not {expected}")
         if not np.isfinite(array).all():
             raise PredictionError(index, "the potential gave numbers that are not finite")
         kept[name] = array if array.shape else float(array)
+    absent = [name for name in properties if name not in kept and name != "stress"]
+    if absent:
+        raise PredictionError(index, f"the potential gave no {', '.join(sorted(absent))}")
     return Labels(**kept)
 
 

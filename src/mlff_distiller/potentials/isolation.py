@@ -7,7 +7,7 @@ import random
 import sys
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -61,7 +61,22 @@ def _root_logger() -> tuple[Any, ...]:
 
 
 def _set_root_logger(state: tuple[Any, ...]) -> None:
-    logging.root.level, logging.root.disabled, *logging.root.handlers = state
+    level, logging.root.disabled, *logging.root.handlers = state
+    logging.root.setLevel(level)  # also makes loggers forget what they found enabled
+
+
+def _directory() -> str | None:
+    """Return the working directory; None where it has been deleted."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return None
+
+
+def _set_directory(place: str | None) -> None:
+    if place is not None:
+        with suppress(OSError):  # it may be gone by now, and then nobody can work there
+            os.chdir(place)
 
 
 def _numpy_random() -> tuple[Any, ...]:
@@ -93,7 +108,7 @@ def _set_jax(option: str) -> Callable[[Any], None]:
 
 SETTINGS: Final = (
     Setting("environment variables", lambda: dict(os.environ), _set_environment),
-    Setting("working directory", os.getcwd, os.chdir),
+    Setting("working directory", _directory, _set_directory),
     Setting("root logger", _root_logger, _set_root_logger),
     Setting("garbage collection", gc.isenabled, lambda on: gc.enable() if on else gc.disable()),
     Setting("random state of Python", random.getstate, random.setstate),
@@ -162,15 +177,23 @@ def read() -> Values:
     return {setting.name: setting.read() for setting in SETTINGS if setting.exists}
 
 
-def apply(values: Values) -> None:
-    """Set what differs from these values; libraries that were loaded since are set as if they were fresh."""
+def apply(wanted: Values, now: Values) -> None:
+    """Set what is not as it should be; libraries that were loaded since are set as if they were fresh.
+
+    Parameters
+    ----------
+    wanted : dict
+        From :func:`read`, or some of it.
+    now : dict
+        What :func:`read` returns now; the caller has it, and reading takes longer than all the rest.
+    """
     for setting in SETTINGS:
-        wanted = values.get(setting.name, setting.fresh)
-        if setting.exists and wanted is not _ABSENT and setting.read() != wanted:
-            setting.apply(wanted)
+        value = wanted.get(setting.name, setting.fresh)
+        if setting.name in now and value is not _ABSENT and now[setting.name] != value:
+            setting.apply(value)
 
 
-def changed(before: Values) -> list[str]:
+def changed(before: Values, now: Values | None = None) -> list[str]:
     """Return the names of the settings that are not what they were.
 
     Examples
@@ -180,17 +203,17 @@ def changed(before: Values) -> list[str]:
     >>> changed(before)
     ['random state of Python']
     """
-    now = read()
-    known = [setting for setting in SETTINGS if setting.name in now]
-    was = {setting.name: before.get(setting.name, setting.fresh) for setting in known}
+    now = read() if now is None else now
+    fresh = {setting.name: setting.fresh for setting in SETTINGS}
+    was = {name: before.get(name, fresh[name]) for name in now}
     return [name for name, value in was.items() if value is not _ABSENT and value != now[name]]
 
 
 class Isolation:
     """Keeps what foreign code does to the settings of the process inside its own calls.
 
-    Covered are :data:`SETTINGS` and warning filters. The foreign code finds its own settings again when it is next
-    called.
+    Covered are :data:`SETTINGS` and warning filters. The foreign code finds what it has changed again when it is next
+    called, and in all else follows the caller.
 
     Examples
     --------
@@ -205,17 +228,17 @@ class Isolation:
     """
 
     def __init__(self) -> None:
-        self._own: Values | None = None
+        self._own: Values = {}  # what the foreign code has ever changed; in all else it follows the caller
 
     @contextmanager
     def inside(self) -> Iterator[None]:
         """Run the block with the foreign settings and put the caller's back, also after an exception."""
         outer = read()
-        if self._own is not None:
-            apply(self._own)
         try:
+            apply({**outer, **self._own}, outer)
             with warnings.catch_warnings():
                 yield
         finally:
-            self._own = read()
-            apply(outer)
+            now = read()
+            self._own = {name: now[name] for name in {*self._own, *changed(outer, now)}}
+            apply(outer, now)

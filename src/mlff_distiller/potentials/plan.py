@@ -7,9 +7,11 @@ from typing import ClassVar, Final, Self
 
 from pydantic import Field
 
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.plan import Plan
 from mlff_distiller.core.provenance import content_digest, digest
 from mlff_distiller.potentials.base import Potential
+from mlff_distiller.potentials.worker.environment import INSTALLED
 from mlff_distiller.potentials.worker.potential import Assignment, WorkerPotential
 
 OPERATIONAL: Final = frozenset({"environment", "time_limit_s", "memory_limit_GB", "batch_atoms"})
@@ -64,11 +66,14 @@ class PotentialPlan(Plan):
         return digest({name: _content(value) if name in self.files else value for name, value in settings.items()})
 
     def located(self, folder: Path) -> Self:
-        """Return the same settings with the paths of files resolved against a folder, where there is such a file."""
+        """Return the same settings with the paths of files and of the environment resolved against a folder.
+
+        A setting that may also be a name is a path where there is such a file.
+        """
         named = [name for name in self.files if isinstance(getattr(self, name), str)]
-        if self.environment is not None and "/" in self.environment:
-            named.append("environment")
         found = {name: _existing(getattr(self, name), folder) for name in named}
+        if self.environment not in (None, INSTALLED):
+            found["environment"] = _absolute(folder / Path(self.environment).expanduser())
         return self.model_copy(update={name: str(path) for name, path in found.items() if path is not None})
 
     @property
@@ -91,11 +96,10 @@ class PotentialPlan(Plan):
         """
         if self.environment is None and not own_process:
             return self.load()
-        own = type(self)
         return WorkerPotential(
             Assignment(
-                kind=str(getattr(self, "kind", own.__name__)),
-                place=f"{own.__module__}:{own.__qualname__}",
+                kind=str(getattr(self, "kind", type(self).__name__)),
+                place=_place(type(self)),
                 settings=self.model_dump(mode="json", exclude={"environment"}),
                 environment=self.environment,
                 time_limit_s=self.time_limit_s,
@@ -115,11 +119,31 @@ class PotentialPlan(Plan):
         """
 
 
+def _place(plan: type[PotentialPlan]) -> str:
+    """Return where another process imports a class from.
+
+    Raises
+    ------
+    TeacherError
+        If it cannot.
+    """
+    if plan.__module__ == "__main__" or "<locals>" in plan.__qualname__:
+        raise TeacherError(
+            f"{plan.__name__} is defined in the running script or in a function, where a process of its own cannot "
+            "find it; move it into a module and import it from there"
+        )
+    return f"{plan.__module__}:{plan.__qualname__}"
+
+
 def _existing(value: str, folder: Path = Path()) -> Path | None:
     """Return the file that a setting names, or the folder if it is written as a path; None for any other name."""
     path = folder / Path(value).expanduser()
     is_named = path.is_file() or ("/" in value and path.is_dir())
-    return Path(os.path.abspath(path)) if is_named else None  # links are kept: through them Python finds environments
+    return _absolute(path) if is_named else None
+
+
+def _absolute(path: Path) -> Path:
+    return Path(os.path.abspath(path))  # links are kept: through them Python finds environments
 
 
 def _content(value: object) -> object:

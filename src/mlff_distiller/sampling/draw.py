@@ -114,6 +114,7 @@ def draw(
     """
     teacher = teacher_plan.build()
     teacher.check(seeds, ("energy", "forces"))
+    teacher.close()  # the workers load one each
     inputs = {"seeds": _digest(seeds), "sampling": plan.digest(), "teacher": str(teacher.identity), "seed": seed}
     with StoreWriter(path, header={"content": "structures without labels", **inputs}) as writer:
         if not writer.is_sealed:

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import TeacherError, UnsupportedStructureError
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.provenance import digest, file_digest
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.potentials.base import Identity, Potential
@@ -74,6 +74,7 @@ class AIMNet2(ForeignPotential):
     """
 
     properties = frozenset({"energy", "forces", "stress"})
+    boundaries = frozenset({0, 3})
     is_conservative = True
 
     def __init__(self, plan: AIMNet2Plan) -> None:
@@ -91,6 +92,7 @@ class AIMNet2(ForeignPotential):
         facts = self._calculator.metadata or {}
         self.elements = frozenset(facts.get("implemented_species") or _ELEMENTS)
         self.charges = frozenset({0}) if facts.get("supports_charged_systems") is False else None
+        self.spins = None if self._calculator.is_nse else frozenset({1})
         reach = self._calculator.cutoff_lr or self._calculator.cutoff
         self.cutoff = None if math.isinf(reach) else float(reach)  # without a limit between charges of molecules
         self.identity = Identity(
@@ -100,21 +102,6 @@ class AIMNet2(ForeignPotential):
             "float32",
             plan.device,
         )
-
-    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for mixed boundary conditions and a spin that would be ignored."""
-        super().check(structures, properties)
-        for structure in structures:
-            if structure.pbc.any() and not structure.pbc.all():
-                raise UnsupportedStructureError(
-                    f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, but {self.identity} "
-                    "covers molecules and fully periodic cells; add vacuum and set pbc in all three directions"
-                )
-            if structure.spin != 1 and not self._calculator.is_nse:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} has spin multiplicity {structure.spin}, which {self.identity} does not know; "
-                    "set it to 1, or use model aimnet2-nse"
-                )
 
     def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""

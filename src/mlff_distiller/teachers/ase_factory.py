@@ -39,6 +39,7 @@ class ASEFactoryPlan(PotentialPlan):
     """
 
     uses_python_path: ClassVar = True
+    files: ClassVar = ("weights",)
 
     kind: Literal["ase"] = Field("ase", description="Any ASE calculator, made by a function that you name.")
     factory: str = Field(
@@ -48,12 +49,17 @@ class ASEFactoryPlan(PotentialPlan):
     arguments: dict[str, JsonValue] = Field(
         default_factory=dict, description="Keyword arguments that the function is called with."
     )
+    weights: str | None = Field(
+        None,
+        description="File or folder of the model's weights, if it has one: labels made with others are not mixed; the "
+        "function gets it through its arguments all the same.",
+    )
     is_conservative: bool = Field(
         True, description="Whether its forces are the exact derivative of its energy; false for direct-force models."
     )
 
     def fingerprint(self) -> str:
-        """Return a digest of the settings and of the source file they name: a user's own module has no version."""
+        """Return a digest of the settings and of the files they name: weights, and the source, which has no version."""
         return digest([self.question, _source_digest(self.factory.partition(":")[0])])
 
     def load(self) -> Potential:

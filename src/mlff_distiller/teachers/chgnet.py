@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mlff_distiller.atoms.labels import SINGLE, Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import PredictionError, TeacherError, UnsupportedStructureError
+from mlff_distiller.core.errors import PredictionError, TeacherError
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.potentials.base import Identity, Potential
@@ -73,6 +73,8 @@ class CHGNet(ForeignPotential):
 
     elements = _ELEMENTS
     charges = frozenset({0})
+    spins = frozenset({1})  # it finds magnetic moments itself
+    boundaries = frozenset({3})
     is_conservative = True
 
     def __init__(self, plan: CHGNetPlan) -> None:
@@ -92,22 +94,6 @@ class CHGNet(ForeignPotential):
         self.identity = Identity(
             "chgnet", f"{Path(plan.model).name}, {versions('chgnet')}", weights, "float32", plan.device
         )
-
-    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for what is not a crystal, and for multiplicities."""
-        super().check(structures, properties)
-        for structure in structures:
-            if not structure.is_periodic:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, but {self.identity} "
-                    "covers only fully periodic cells; add vacuum and set pbc in all three directions, or take a "
-                    "teacher for molecules"
-                )
-            if structure.spin != 1:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} has spin multiplicity {structure.spin}, which {self.identity} does not "
-                    "know (it finds magnetic moments itself); set it to 1"
-                )
 
     def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""

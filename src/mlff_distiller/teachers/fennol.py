@@ -14,7 +14,7 @@ from pydantic import Field
 from mlff_distiller.atoms.elements import SYMBOLS
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import TeacherError, UnsupportedStructureError
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.units import HARTREE
 from mlff_distiller.potentials.base import Identity, Potential
 from mlff_distiller.potentials.batching import Batching
@@ -75,6 +75,8 @@ class FeNNol(ForeignPotential):
         Settings.
     """
 
+    spins = frozenset({1})
+    boundaries = frozenset({0, 3})
     is_conservative = True
 
     def __init__(self, plan: FeNNolPlan) -> None:
@@ -102,21 +104,6 @@ class FeNNol(ForeignPotential):
         self.cutoff: float = max(float(graph["cutoff"]) for graph in graphs.values())
         version = f"{Path(plan.model).name}, {versions('fennol', 'jax')}"
         self.identity = Identity("fennol", version, plan.fingerprint(), plan.precision, plan.device)
-
-    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for multiplicities and mixed boundary conditions."""
-        super().check(structures, properties)
-        for structure in structures:
-            if structure.spin != 1:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} has spin multiplicity {structure.spin}, but {self.identity} knows singlets "
-                    "only; use a teacher that takes the multiplicity"
-                )
-            if structure.pbc.any() and not structure.pbc.all():
-                raise UnsupportedStructureError(
-                    f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, but {self.identity} "
-                    "covers molecules and fully periodic cells; add vacuum and set pbc in all three directions"
-                )
 
     def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""

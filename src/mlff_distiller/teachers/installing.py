@@ -18,7 +18,7 @@ from mlff_distiller.core.errors import DistillerError, TeacherError
 from mlff_distiller.core.lock import FileLock
 from mlff_distiller.core.provenance import stamp
 from mlff_distiller.potentials.plan import PotentialPlan
-from mlff_distiller.potentials.worker.environment import BEGUN, FINISHED, interpreter_in
+from mlff_distiller.potentials.worker.environment import BEGUN, FINISHED, OLDEST_PYTHON, interpreter_in
 from mlff_distiller.teachers.installed import Installed, installed, package_name
 from mlff_distiller.teachers.pip import StepFailed, run_module
 from mlff_distiller.teachers.probe import ProbePlan
@@ -26,7 +26,6 @@ from mlff_distiller.teachers.probe import ProbePlan
 LOG: Final = "mlffd-install.log"
 """File of an environment with all that venv and pip said."""
 
-_OLDEST_PYTHON: Final = (3, 11)
 _PIP: Final = ("pip", "install", "--disable-pip-version-check", "--no-input", "--progress-bar", "off")
 _WORKER: Final = frozenset({"numpy", "ase", "pydantic", "pyyaml"})
 
@@ -224,8 +223,8 @@ def _version_of(python: str) -> tuple[int, ...]:
         version = tuple(map(int, said.split()))
     except (OSError, ValueError, subprocess.SubprocessError) as error:
         raise TeacherError(f"{python} cannot be run as a Python interpreter ({error}); name another one") from error
-    if version < _OLDEST_PYTHON:
-        oldest = ".".join(map(str, _OLDEST_PYTHON))
+    if version < OLDEST_PYTHON:
+        oldest = ".".join(map(str, OLDEST_PYTHON))
         raise TeacherError(f"{python} is Python {'.'.join(map(str, version))}; name one of {oldest} or newer")
     return version
 

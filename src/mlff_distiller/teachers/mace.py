@@ -13,7 +13,7 @@ from pydantic import Field
 from mlff_distiller.atoms.conversion import to_ase
 from mlff_distiller.atoms.labels import SINGLE, Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import TeacherError, UnsupportedStructureError
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.potentials.base import Identity, Potential
@@ -73,13 +73,9 @@ class MACE(ForeignPotential):
     ----------
     plan : MACEPlan
         Settings.
-
-    Attributes
-    ----------
-    spins : frozenset[int] or None
-        Spin multiplicities it covers; None: any.
     """
 
+    opens_along_axes = True
     is_conservative = True
 
     def __init__(self, plan: MACEPlan) -> None:
@@ -119,18 +115,6 @@ class MACE(ForeignPotential):
         name = Path(plan.model).name + (f", head {self._head}" if len(self._heads) > 1 else "")
         weights = digest([plan.fingerprint(), state_digest(self._model)])
         self.identity = Identity("mace", f"{name}, {versions('mace-torch')}", weights, plan.precision, plan.device)
-
-    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for multiplicities and cells that MACE does not cover."""
-        super().check(structures, properties)
-        for structure in structures:
-            if self.spins is not None and structure.spin not in self.spins:
-                known = ", ".join(map(str, sorted(self.spins)))
-                raise UnsupportedStructureError(
-                    f"{structure.formula} has spin multiplicity {structure.spin}, which {self.identity} does not "
-                    f"cover; it covers {known}"
-                )
-            _check_orientation(structure, self.identity)
 
     def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""
@@ -234,19 +218,6 @@ def _range(spec: dict[str, Any]) -> frozenset[int] | None:
         return None
     first = -int(spec.get("offset", 0))
     return frozenset(range(first, first + int(spec["num_classes"])))
-
-
-def _check_orientation(structure: Structure, identity: Identity) -> None:
-    """Refuse a partly periodic cell that MACE cannot complete: it lays the rest along their Cartesian axes."""
-    if not structure.pbc.any() or structure.pbc.all():
-        return
-    completed = np.where(structure.pbc[:, None], structure.cell, np.eye(3))
-    if abs(np.linalg.det(completed / np.linalg.norm(completed, axis=1, keepdims=True))) < 1e-3:
-        raise UnsupportedStructureError(
-            f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, and {identity} needs every "
-            "direction k that is not periodic along Cartesian axis k; rotate the structure, or add vacuum and set pbc "
-            "in all three directions"
-        )
 
 
 def _array(tensor: Any) -> Any:

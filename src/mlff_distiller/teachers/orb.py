@@ -13,7 +13,7 @@ from pydantic import Field
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import TeacherError, UnsupportedStructureError
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.provenance import digest, file_digest
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.potentials.base import Identity, Potential
@@ -82,6 +82,8 @@ class Orb(ForeignPotential):
         Settings.
     """
 
+    boundaries = frozenset({0, 3})
+
     def __init__(self, plan: OrbPlan) -> None:
         super().__init__()
         self._device = plan.device
@@ -98,26 +100,12 @@ class Orb(ForeignPotential):
         self._takes_charge = self._model.model.conditioner is not None
         self.elements = _MOLECULAR if self._takes_charge else _MATERIALS
         self.charges = None if self._takes_charge else frozenset({0})
+        self.spins = None if self._takes_charge else frozenset({1})
         self.is_conservative = hasattr(self._model, "grad_forces_name")
         self.properties = frozenset({"energy", "forces"} | ({"stress"} if self._model.has_stress else set()))
         settings = plan.model_copy(update={"weights": None}).fingerprint()
         version = f"{plan.model}, {versions('orb-models')}"
         self.identity = Identity("orb", version, digest([settings, file_digest(path)]), plan.precision, plan.device)
-
-    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for mixed boundary conditions and a spin that would be ignored."""
-        super().check(structures, properties)
-        for structure in structures:
-            if structure.pbc.any() and not structure.pbc.all():
-                raise UnsupportedStructureError(
-                    f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, but {self.identity} "
-                    "covers molecules and fully periodic cells; add vacuum and set pbc in all three directions"
-                )
-            if structure.spin != 1 and not self._takes_charge:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} has spin multiplicity {structure.spin}, which {self.identity} does not know; "
-                    "set it to 1, or use an OrbMol model"
-                )
 
     def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""

@@ -12,7 +12,7 @@ from pydantic import Field
 from mlff_distiller.atoms.conversion import to_ase
 from mlff_distiller.atoms.labels import SINGLE, Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import TeacherError, UnsupportedStructureError
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.potentials.base import Identity, Potential
@@ -72,6 +72,8 @@ class SevenNet(ForeignPotential):
 
     properties = frozenset(SINGLE)
     charges = frozenset({0})
+    spins = frozenset({1})
+    opens_along_axes = True
     is_conservative = True
 
     def __init__(self, plan: SevenNetPlan) -> None:
@@ -93,17 +95,6 @@ class SevenNet(ForeignPotential):
         name = Path(plan.model).name + (f", modal {self._modal}" if self._modal else "")
         weights = digest([plan.fingerprint(), state_digest(self._model)])
         self.identity = Identity("sevennet", f"{name}, {versions('sevenn')}", weights, "float32", plan.device)
-
-    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for multiplicities and cells that SevenNet does not cover."""
-        super().check(structures, properties)
-        for structure in structures:
-            if structure.spin != 1:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} has spin multiplicity {structure.spin}, which {self.identity} does not know; "
-                    "set it to 1"
-                )
-            _check_orientation(structure, self.identity)
 
     def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""
@@ -178,19 +169,6 @@ def _modal(known: list[str], plan: SevenNetPlan) -> str | None:
         f"the SevenNet model '{plan.model}' has no modal '{plan.modal}'{nearest(plan.modal, known)}; "
         f"it has {', '.join(known)}"
     )
-
-
-def _check_orientation(structure: Structure, identity: Identity) -> None:
-    """Refuse a partly periodic cell that SevenNet cannot complete: it lays the rest along their Cartesian axes."""
-    if not structure.pbc.any() or structure.pbc.all():
-        return
-    completed = np.where(structure.pbc[:, None], structure.cell, np.eye(3))
-    if abs(np.linalg.det(completed / np.linalg.norm(completed, axis=1, keepdims=True))) < 1e-3:
-        raise UnsupportedStructureError(
-            f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, and {identity} needs every "
-            "direction k that is not periodic along Cartesian axis k; rotate the structure, or add vacuum and set pbc "
-            "in all three directions"
-        )
 
 
 def _array(tensor: Any) -> Any:

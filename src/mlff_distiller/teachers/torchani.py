@@ -12,7 +12,7 @@ from pydantic import Field
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import TeacherError, UnsupportedStructureError
+from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.core.registry import nearest
 from mlff_distiller.core.units import HARTREE
@@ -79,6 +79,8 @@ class TorchANI(ForeignPotential):
     """
 
     charges = frozenset({0})
+    spins = frozenset({1})
+    boundaries = frozenset({0, 3})  # TorchANI wraps others wrongly in a tilted cell
     properties = frozenset({"energy", "forces", "stress", "atomic_energies"})
     is_conservative = True
 
@@ -94,30 +96,12 @@ class TorchANI(ForeignPotential):
         self._device = plan.device
         self.elements = frozenset(self._model.atomic_numbers.tolist())
         self.cutoff = float(self._model.cutoff) if math.isfinite(self._model.cutoff) else None
+        if self.cutoff is None:
+            self.boundaries = frozenset({0})
         part = "" if plan.member is None else f", member {plan.member}"
         version = f"{Path(plan.model).stem}{part}, {versions('torchani', 'torch')}"
         weights = digest([plan.fingerprint(), state_digest(self._model)])
         self.identity = Identity("torchani", version, weights, plan.precision, plan.device)
-
-    def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for multiplicities and mixed boundary conditions."""
-        super().check(structures, properties)
-        for structure in structures:
-            if structure.spin != 1:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} has spin multiplicity {structure.spin}, but {self.identity} knows singlets "
-                    "only; use a teacher that takes the multiplicity"
-                )
-            if structure.pbc.any() and not structure.pbc.all():  # TorchANI wraps them wrongly in a tilted cell
-                raise UnsupportedStructureError(
-                    f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, but {self.identity} "
-                    "covers molecules and fully periodic cells; add vacuum and set pbc in all three directions"
-                )
-            if structure.is_periodic and self.cutoff is None:
-                raise UnsupportedStructureError(
-                    f"{structure.formula} is periodic, but {self.identity} has no cutoff and covers molecules only; "
-                    "use another model"
-                )
 
     def evaluate(self, structures: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         """Return labels of one batch; see :meth:`ForeignPotential.evaluate`."""

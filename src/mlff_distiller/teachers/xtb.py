@@ -80,6 +80,7 @@ class XTB(Potential):
 
     elements = frozenset(range(1, _LAST_ELEMENT + 1))
     properties = frozenset(SINGLE)
+    boundaries = frozenset({0, 3})
     is_conservative = True
 
     def __init__(self, plan: XTBPlan) -> None:
@@ -100,14 +101,9 @@ class XTB(Potential):
         self.identity = Identity("xtb", f"{plan.method}, tblite {version}", plan.fingerprint(), "float64", "cpu")
 
     def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
-        """Raise what :meth:`predict` promises; also for impossible multiplicities and mixed boundary conditions."""
+        """Raise what :meth:`predict` promises; also for impossible multiplicities."""
         super().check(structures, properties)
         for structure in structures:
-            if structure.pbc.any() and not structure.pbc.all():
-                raise UnsupportedStructureError(
-                    f"{structure.formula} is periodic in {structure.pbc.sum()} of 3 directions, but {self.identity} "
-                    "covers molecules and fully periodic cells; add vacuum and set pbc in all three directions"
-                )
             _check_multiplicity(structure, self.identity)
 
     def predict(

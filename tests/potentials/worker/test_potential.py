@@ -1,5 +1,6 @@
 """A potential in its own process: the same numbers, and nothing that a structure does to it ends the run."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 
 from mlff_distiller.atoms.conversion import from_ase
+from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import PredictionError, PropertyError, TeacherError, UnsupportedStructureError
+from mlff_distiller.potentials.base import Identity, Potential
+from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.potentials.worker.potential import WorkerPotential
 from mlff_distiller.teachers.ase_factory import ASEFactoryPlan
 from mlff_distiller.teachers.xtb import XTBPlan
@@ -34,7 +38,7 @@ class Commanded(Calculator):
     def calculate(self, atoms=None, properties=None, system_changes=all_changes):
         super().calculate(atoms, properties, system_changes)
         command = int(atoms.numbers[0])
-        if command == 2:
+        if command == 10:
             os.kill(os.getpid(), signal.SIGSEGV)
         if command == 3:
             time.sleep(3600)
@@ -47,12 +51,17 @@ class Commanded(Calculator):
         if command == 6:
             np.ones(10_000_000_000)
         if command == 7 and not os.path.exists(self.marks):
-            open(self.marks, "w").close()
+            os.mkdir(self.marks)  # a folder: the content of a file that an argument names is part of the identity
             os._exit(1)
         if command == 8:
             np.random.seed(3)
         energy = float("nan") if command == 9 else float(atoms.positions.sum())
         self.results = {"energy": energy, "forces": np.ones((len(atoms), 3))}
+
+
+class Doomed(Commanded):
+    def calculate(self, *arguments, **others):
+        os._exit(9)
 
 
 def fails(**arguments):
@@ -132,7 +141,7 @@ def test_errors_arrive_as_the_same_errors(started) -> None:
 @pytest.mark.parametrize(
     ("command", "reason"),
     [
-        (2, r"the teacher's process died \(SIGSEGV\)"),
+        (10, r"the teacher's process died \(SIGSEGV\)"),
         (5, r"the teacher's process died \(exit code 7, saying 'the last words'\)"),
         (6, r"out of memory \(1 atoms\)"),
         (9, "the potential gave numbers that are not finite"),
@@ -173,13 +182,111 @@ def test_changed_settings_are_named_when_watched(started, monkeypatch: pytest.Mo
     assert potential.changed == []
 
 
-def test_a_teacher_that_dies_with_every_structure_is_given_up(started) -> None:
+def test_many_structures_that_end_the_process_do_not_end_the_run(started) -> None:
     potential = started()
+    for _ in range(12):  # each kills it twice; the lone atom that it is then asked for does not
+        with pytest.raises(PredictionError, match="exit code 7"):
+            potential.predict([atom(5)])
+    assert potential.predict([atom(1, 3.0)])[0].energy == 3.0
+
+
+def test_a_teacher_that_dies_with_every_structure_is_given_up(started) -> None:
+    potential = started(factory="Doomed")
     for _ in range(9):  # each kills it twice
         with pytest.raises(PredictionError):
-            potential.predict([atom(2)])
-    with pytest.raises(TeacherError, match="died 20 times in a row"):
-        potential.predict([atom(2)])
+            potential.predict([atom(1)])
+    with pytest.raises(TeacherError, match=r"died 20 times in a row .*of a lone atom too"):
+        potential.predict([atom(1)])
+
+
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSTOP])
+def test_killed_or_stopped_between_calls_nothing_is_lost(started, blow) -> None:
+    potential = started(time_limit_s=2.0)
+    os.kill(potential._process._process.pid, blow)
+    assert [x.energy for x in potential.predict([atom(1, 1.0), atom(1, 2.0)])] == [1.0, 2.0]
+    os.kill(potential._process._process.pid, blow)
+    potential.check([atom(1)], ["energy"])
+
+
+def test_a_file_that_was_replaced_is_not_taken_for_the_same_teacher(started, tmp_path: Path) -> None:
+    potential = started()
+    source = tmp_path / "commanded.py"
+    source.write_text(source.read_text() + "\n# another version\n")
+    assert potential.predict([atom(1, 1.0)])[0].energy == 1.0  # the process has loaded the old one
+    for _ in range(2):
+        with pytest.raises(TeacherError, match=r"teacher 'ase' has changed \(weights was"):
+            potential.predict([atom(10)])
+
+
+def test_memory_that_a_potential_does_not_look_after_is_an_error_of_one_structure(plan) -> None:
+    potential = HungryPlan(memory_limit_GB=4.0).build(own_process=True)
+    hungry, modest = Structure([6], [[0, 0, 0]]), Structure([1], [[0, 0, 0]])
+    with pytest.raises(PredictionError, match=r"out of memory \(1 atoms\)") as caught:
+        potential.predict([modest, modest, hungry, modest], ["energy"])
+    assert caught.value.index == 2
+    assert [x.energy for x in potential.predict([modest] * 3, ["energy"])] == [1.0] * 3
+    potential.close()
+
+
+class HungryPlan(PotentialPlan):
+    """A potential of somebody else, which lets a lack of memory through."""
+
+    kind: str = "hungry"
+
+    def load(self) -> Potential:
+        return Hungry()
+
+
+class Hungry(Potential):
+    elements, properties, is_conservative = frozenset({1, 6}), frozenset({"energy"}), True
+    identity = Identity("hungry", "1", "")
+
+    def predict(self, structures, properties=("energy",)):
+        if any(6 in structure.numbers for structure in structures):
+            np.ones(10_000_000_000)
+        return [Labels(energy=1.0) for _ in structures]
+
+
+def test_a_plan_that_no_other_process_can_import_is_refused() -> None:
+    class InHere(HungryPlan):
+        pass
+
+    with pytest.raises(TeacherError, match="InHere is defined in the running script or in a function"):
+        InHere().build(own_process=True)
+
+
+def test_what_comes_from_the_process_may_be_written_to(started) -> None:
+    labels = started().predict([atom(1)])[0]
+    labels.forces[:] += 1.0
+    assert labels.forces.tolist() == [[2.0, 2.0, 2.0]]
+
+
+def test_a_script_in_the_working_directory_is_not_taken_for_a_library(tmp_path: Path, monkeypatch, plan) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "numpy.py").write_text("raise RuntimeError('a script of the user')")
+    monkeypatch.chdir(folder)
+    potential = plan().build(own_process=True)
+    assert potential.predict([atom(1, 2.0)])[0].energy == 2.0
+    potential.close()
+
+
+@pytest.mark.parametrize(
+    ("wrapper", "said"),
+    [
+        ('exec "{python}" -S "$@"', "numpy, ase, pydantic and pyyaml are needed in it, and one cannot be loaded: No"),
+        ('exec "{python}" -c "import sys; sys.version_info = (3, 10, 4)\n$2"', "is too old: 3.11 or later is needed"),
+        ("echo broken >&2; exit 3", "exit code 3, saying 'broken'"),
+    ],
+)
+def test_an_environment_that_cannot_run_it_says_why(tmp_path: Path, wrapper: str, said: str) -> None:
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\n" + wrapper.replace("{python}", sys.executable) + "\n")
+    python.chmod(0o755)
+    with pytest.raises(TeacherError) as caught:
+        XTBPlan(environment=str(python)).build()
+    assert said in str(caught.value)
+    assert f"mend the environment {python}, or name another one" in str(caught.value)
 
 
 def test_what_does_not_start_says_why(plan, monkeypatch: pytest.MonkeyPatch) -> None:

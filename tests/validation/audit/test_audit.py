@@ -50,6 +50,9 @@ def test_xtb_on_ethanol_passes_and_its_floor_is_about_zero(ethanols):
     }
     assert result.floor.value < 1e-4
     assert result.floor.ci95[1] < 1e-3
+    assert "Nothing keeps a student from following this teacher's forces: the error floor is below" in (
+        result.floor_sentence
+    )
     assert result.hopeless == ()
     assert seen == [theme.title for theme in THEMES]
     result.demand("failure")
@@ -87,12 +90,28 @@ def test_the_floor_holds_all_planted_faults(ethanols, tools, planted):
     torque = np.sqrt(np.mean([swirl(s.positions) ** 2 for s in ethanols]))
     assert parts["not conservative"] == pytest.approx(torque, rel=0.2)
     assert parts["not symmetric"] > 0.5 * torque
-    assert result.floor.value == pytest.approx(np.hypot(parts["not conservative"], parts["not symmetric"]))
+    # Without the torque the forces obey every rule: that student's error is the torque, and no floor may be above it.
+    assert result.floor.value == pytest.approx(max(parts.values()))
+    assert result.floor.ci95[0] < torque < result.floor.ci95[1]
+    assert result.floor.detail["without_energies"] < result.floor.value
     assert outcomes(result)["conservation"] == outcomes(result)["symmetry"] == "FAIL"
     assert result.hopeless == ()
     result.demand("hopeless")
     with pytest.raises(DistillerError, match=r"stops before labeling with planted .*set audit.stop_on to never"):
         result.demand("failure")
+
+
+def forces(name, size):
+    return {name: Measurement(name, size, "eV/A", (0.9 * size, 1.1 * size))}
+
+
+def test_chance_adds_to_the_largest_fault_and_is_counted_once():
+    found = forces("repeat_force_spread", 0.3) | forces("batch_force_spread", 0.3) | forces("force_residual", 0.5)
+    found |= forces("rotation_force_spread", 0.34) | forces("loop_force", 0.3)
+    floor = error_floor(found)
+    assert floor.value == pytest.approx(0.5)  # 0.4 of the residual and 0.3 of chance
+    assert floor.detail["without_energies"] == pytest.approx(0.34)
+    assert floor.detail["missing"] == []
 
 
 def test_a_floor_without_a_part_is_a_lower_bound_that_says_so():
@@ -269,7 +288,29 @@ def test_of_a_slow_teacher_fewer_structures_are_looked_at(ethanols, tools):
     calls = 6 * QUICK.n_directions + 16 * QUICK.n_loops + 4 * QUICK.n_rotations + 2 * QUICK.n_repeats + 25
     result = audit(Slow(tools.exact()), ethanols, replace_plan(QUICK, budget_s=0.015 * calls))
     assert 1 <= result.facts["n_structures"] < 4
+    slower = audit(Slow(tools.exact()), ethanols[:1], replace_plan(QUICK, budget_s=0.016 * 80))
+    assert slower.measurements["force_residual"].detail["n_directions"] == 3
+    assert slower.theme("conservation").outcome != "NOT_RUN"
     assert audit(tools.exact(), ethanols, QUICK).facts["n_structures"] == 4
+
+
+def test_a_teacher_too_slow_for_all_structures_is_not_called_hopeless(tools):
+    class Slow(type(tools.exact())):
+        def __init__(self, inner):
+            self.__dict__.update(vars(inner))
+
+        def predict(self, structures, properties=("energy", "forces")):
+            time.sleep(0.05 * len(structures))
+            return super().predict(structures, properties)
+
+    names = ["H2O", "CH4"]
+    structures = [x for name in names for x in tools.rattled(from_ase(molecule(name)).tagged(seed=name), 12)]
+    result = audit(Slow(tools.exact()), structures, replace_plan(QUICK, budget_s=1.0))
+    assert result.measurements["failed_structures"].value == 0
+    assert result.hopeless == ()
+    assert result.theme("composition").outcome == "PASS"
+    assert "raise audit.budget_s" in result.theme("conservation").sentence
+    result.demand("failure")
 
 
 def test_a_fault_of_one_structure_among_exact_ones_has_a_finite_interval():
@@ -277,6 +318,13 @@ def test_a_fault_of_one_structure_among_exact_ones_has_a_finite_interval():
     found = rms("force_residual", "eV/A", squares)
     assert found.value == pytest.approx(1e-6 / 3**0.5)
     assert found.ci95[0] < found.value < found.ci95[1] < 3e-6
+
+
+def test_one_number_alone_has_an_interval_too():
+    rng = np.random.default_rng(1)
+    ends = [rms("energy_noise", "eV", [rng.normal(scale=0.1, size=1) ** 2]).ci95 for _ in range(400)]
+    assert np.mean([low <= 0.1 <= high for low, high in ends]) == pytest.approx(0.95, abs=0.03)
+    assert rms("energy_noise", "eV", [np.zeros(1)]).ci95 == (0.0, 0.0)
 
 
 def test_the_interval_covers_the_size_of_faults():

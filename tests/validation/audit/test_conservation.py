@@ -41,7 +41,7 @@ def test_a_force_that_is_no_gradient_is_measured_at_its_size(ethanols, tools, pl
 
 def test_a_teacher_that_declares_it_is_told_what_it_costs(ethanols, tools, planted):
     result = tools.run(THEME, planted(tools.exact(), swirl(0.1)[1], is_conservative=False), ethanols)
-    assert "no conservative student can follow" in result.sentence
+    assert "no conservative student can follow both" in result.sentence
     assert tools.measured(result, "force_residual").detail["declared_conservative"] is False
 
 
@@ -83,10 +83,17 @@ def test_under_little_rounding_a_fault_is_still_found_and_its_absence_passes(eth
     [
         (lambda s, x: replace(x, energy=x.energy / len(s)), 8 / 9, "energy per atom"),
         (lambda s, x: replace(x, forces=-x.forces), 2, "sign is reversed"),
-        (lambda s, x: replace(x, energy=x.energy / 27.2114), 1 - 1 / 27.2, "Hartree"),
+        (lambda s, x: replace(x, energy=x.energy / 27.2114), 1 - 1 / 27.2, "; energies look like Hartree"),
+        (lambda s, x: replace(x, forces=x.forces / 27.2114), 26.2, "; forces look like Hartree/Å"),
+        (lambda s, x: replace(x, forces=x.forces / 51.422), 50.4, "; forces look like Hartree/bohr"),
+        (
+            lambda s, x: replace(x, forces=-x.forces / 1.8897),
+            2.89,
+            "sign is reversed and forces look as if they were by",
+        ),
         (lambda s, x: replace(x, energy=x.energy * 23.06), 22.06, "kcal/mol"),
         (lambda s, x: replace(x, energy=7.5 * x.energy), 6.5, "is a unit wrong"),
-        (lambda s, x: replace(x, forces=x.forces[::-1]), None, "nothing to do with each other"),
+        (lambda s, x: replace(x, forces=x.forces[::-1]), None, "are correlated by"),
     ],
 )
 def test_energies_of_another_kind_are_recognized(ethanols, tools, planted, change, relative, said):

@@ -1,5 +1,6 @@
 """Determinism, precision, composition, cost and dynamics, each with a planted fault."""
 
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -91,6 +92,26 @@ def test_an_impossible_number_of_electrons_is_found(tools):
         assert tools.outcome(tools.run(composition.THEME, tools.exact(), [right]), "odd_electrons") == "PASS"
 
 
+def test_crystals_have_any_number_of_electrons(tools):
+    copper = Structure([29], [[0, 0, 0]], cell=2.2 * (1 - np.eye(3)), pbc=True)
+    assert composition.electrons_fit_spin(copper)
+    assert not composition.electrons_fit_spin(Structure([29], [[0, 0, 0]]))
+
+
+def test_a_teacher_that_ignores_charges_is_found(tools, planted):
+    ammonium = from_ase(molecule("NH3"))
+    ammonium = Structure(ammonium.numbers, ammonium.positions, charge=1, spin=2, info={"seed": "ammonia cation"})
+    ignores = planted(tools.exact(), lambda s, x: x)
+    result = tools.run(composition.THEME, ignores, [ammonium])
+    assert tools.outcome(result, "ignored_charges") == "FAIL"
+    assert "ignores the charge of ammonia cation" in result.sentence
+    looks = planted(tools.exact(), lambda s, x: replace(x, energy=x.energy + 5 * s.charge))
+    assert tools.run(composition.THEME, looks, [ammonium]).outcome == "PASS"
+    neutral_only = planted(tools.exact(), lambda s, x: x)
+    neutral_only.charges = frozenset({1})  # refuses the neutral one, so that it does look
+    assert tools.outcome(tools.run(composition.THEME, neutral_only, [ammonium]), "ignored_charges") == "PASS"
+
+
 def test_an_element_or_charge_that_is_not_covered_is_named(ethanols, tools, planted):
     potential = planted(tools.exact(), lambda s, x: x)
     potential.elements = frozenset({1, 6})
@@ -103,7 +124,7 @@ def test_an_element_or_charge_that_is_not_covered_is_named(ethanols, tools, plan
 
 
 def test_the_forecast_is_the_measured_time_times_the_work(ethanols, tools, planted):
-    for device, unit in (("cpu", "core-hours"), ("cuda", "GPU-hours")):
+    for device, unit in (("cpu", "core-hours"), ("unknown", "core-hours"), ("cuda:1", "GPU-hours")):
         potential = planted(tools.exact(), lambda s, x: x, device=device)
         work = Workload(n_structures=7200, n_steps=3600, n_workers=4)
         subject = Subject(Probe(potential, budget_s=60), ethanols, AuditPlan(), 1, workload=work)
@@ -154,16 +175,20 @@ def test_a_run_that_breaks_down_is_reported_with_its_reason(bound, tools, plante
     assert "failed: force of" in result.sentence
 
 
-def test_the_run_is_as_long_as_there_is_time_for(bound, tools):
+def test_the_run_is_as_long_as_there_is_time_for(bound, planted):
     structures, teacher = bound
-    probe = Probe(teacher, budget_s=60)
-    probe.predict(structures)
-    probe._seconds_per_atom.clear()
-    probe._seconds_per_atom.append(60 / 2 / 3 / 9 / 100)  # so slow that 100 steps take half of the budget
-    subject = Subject(probe, structures, AuditPlan(), 1)
-    assert conclude(dynamics.THEME, dynamics.measure(subject), AuditPlan().limits).checks[0].measurement.detail[
-        "duration_ps"
-    ] == pytest.approx(0.05, rel=0.05)
+
+    class Slow(planted):
+        def predict(self, structures, properties=("energy", "forces")):
+            time.sleep(0.02)
+            return super().predict(structures, properties)
+
+    subject = Subject(Probe(Slow(teacher, lambda s, x: x), budget_s=4), structures, AuditPlan(), 1)
+    result = conclude(dynamics.THEME, dynamics.measure(subject), AuditPlan().limits)
+    assert 0.02 <= result.checks[0].measurement.detail["duration_ps"] <= 0.055
+    assert subject.probe.remaining_s > 0
+    hurried = Subject(Probe(Slow(teacher, lambda s, x: x), budget_s=0.5), structures, AuditPlan(), 1)
+    assert [skipped.check for skipped in dynamics.measure(hurried).skipped] == ["nve_drift"]
 
 
 def test_a_probe_refuses_what_does_not_fit_into_its_budget(ethanols, tools):

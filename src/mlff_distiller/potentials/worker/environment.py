@@ -15,6 +15,9 @@ BEGUN: Final = "mlffd-environment.lock"
 FINISHED: Final = "mlffd-environment.json"
 """File of an environment that mlffd has made, written last: without it the environment is not whole."""
 
+OLDEST_PYTHON: Final = (3, 11)
+"""The oldest version of Python that an environment may have."""
+
 _INTERPRETERS: Final = ("bin/python", "bin/python3", "Scripts/python.exe", "python.exe")  # the last is conda's, Windows
 
 

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -9,9 +10,9 @@ from typing import Any, Final
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core import errors
-from mlff_distiller.core.errors import DistillerError, PredictionError, TeacherError
+from mlff_distiller.core.errors import DistillerError, PredictionError, TeacherError, UnsupportedStructureError
 from mlff_distiller.potentials.base import Identity, Potential
-from mlff_distiller.potentials.worker.environment import interpreter
+from mlff_distiller.potentials.worker.environment import INSTALLED, interpreter
 from mlff_distiller.potentials.worker.process import ProcessDied, ProcessHung, WorkerProcess, own_path
 from mlff_distiller.potentials.worker.protocol import Message, pack_structures, unpack_labels
 
@@ -49,6 +50,15 @@ class Assignment:
     memory_limit_GB: float | None = None
     uses_python_path: bool = False
 
+    @property
+    def remedy(self) -> str:
+        """What to do where the process does not start."""
+        if self.environment == INSTALLED:
+            return f"make its environment anew with `mlffd teacher install {self.kind} --again`"
+        if self.environment is None:
+            return "mend that, and run the same command again"
+        return f"mend the environment {self.environment}, or name another one"
+
     def start(self) -> WorkerProcess:
         """Start the process.
 
@@ -68,7 +78,8 @@ class WorkerPotential(Potential):
 
     A structure that ends or hangs the process is found, by asking for every structure of the batch alone, and named
     in a :class:`PredictionError`; the process is started anew. The same structure may end it twice before it is
-    given up: something else on the machine may have been at fault the first time.
+    given up: something else on the machine may have been at fault the first time. A process that has died many times
+    in a row is asked for a lone atom; if it dies of that too, no structure is to blame and the potential is given up.
 
     Parameters
     ----------
@@ -105,6 +116,9 @@ class WorkerPotential(Potential):
         self._process, facts = self._start()
         self.elements = frozenset(facts["elements"])
         self.charges = None if facts["charges"] is None else frozenset(facts["charges"])
+        self.spins = None if facts["spins"] is None else frozenset(facts["spins"])
+        self.boundaries = frozenset(facts["boundaries"])
+        self.opens_along_axes = facts["opens_along_axes"]
         self.cutoff = facts["cutoff"]
         self.properties = frozenset(facts["properties"])
         self.is_conservative = facts["is_conservative"]
@@ -114,8 +128,14 @@ class WorkerPotential(Potential):
     def check(self, structures: Sequence[Structure], properties: Collection[str]) -> None:
         """Raise what :meth:`predict` promises; what only the potential itself knows is asked of it."""
         super().check(structures, properties)
-        if structures:
-            self._ask(Message("check", {"properties": sorted(properties)}, pack_structures(structures)))
+        if not structures:
+            return
+        message = Message("check", {"properties": sorted(properties)}, pack_structures(structures))
+        try:
+            answer = self._ask(message)
+        except (ProcessDied, ProcessHung):  # hardly by looking at them: it was ended in the meantime
+            answer = self._asked_again(message)
+        _understood(answer, self._assignment.kind)
 
     def predict(
         self, structures: Sequence[Structure], properties: Collection[str] = ("energy", "forces")
@@ -162,14 +182,33 @@ class WorkerPotential(Potential):
         facts = {"properties": sorted(properties), "watched": self.is_watched}
         answer = self._ask(Message("predict", facts, pack_structures(part)))
         self._deaths = 0
-        return unpack_labels(answer.arrays, [len(structure) for structure in part])
+        return unpack_labels(_understood(answer, self._assignment.kind).arrays, [len(structure) for structure in part])
 
     def _ask(self, message: Message) -> Message:
         if not self._process.is_open:
-            self._process, _ = self._start()
+            self._start_again()
         answer = self._process.ask(message, time_limit_s=self._assignment.time_limit_s)
         self.changed += answer.facts["changed"]
-        return _understood(answer, self._assignment.kind)
+        return answer
+
+    def _asked_again(self, message: Message) -> Message:
+        try:
+            return self._ask(message)
+        except (ProcessDied, ProcessHung) as error:
+            raise TeacherError(
+                f"the process of teacher '{self._assignment.kind}' does not answer ({error}); mend its environment, "
+                "then run the same command again to continue"
+            ) from error
+
+    def _start_again(self) -> None:
+        """Start a new process, and see to it that the same potential is in it: a file may have been replaced."""
+        process, facts = self._start()
+        try:
+            self.identity.demand(Identity(**facts["identity"]))
+        except TeacherError:
+            process.close()
+            raise
+        self._process = process
 
     def _start(self) -> tuple[WorkerProcess, dict[str, Any]]:
         """Start the process and load the potential in it; return both and what the potential says of itself."""
@@ -185,8 +224,7 @@ class WorkerPotential(Potential):
             answer = process.ask(Message("load", facts), time_limit_s=_LOADING_S)
         except (ProcessDied, ProcessHung, OSError) as error:
             raise TeacherError(
-                f"the process of teacher '{self._assignment.kind}' did not start ({error}); make its "
-                f"environment anew with `mlffd teacher install {self._assignment.kind} --again`"
+                f"the process of teacher '{assigned.kind}' did not start ({error}); {assigned.remedy}"
             ) from error
         try:
             self.changed = list(answer.facts["changed"])
@@ -196,13 +234,23 @@ class WorkerPotential(Potential):
             raise
 
     def _count_death(self, error: ProcessDied) -> None:
-        """Give up a teacher that dies with every structure: that is no fault of the structures."""
+        """Give up a teacher that dies whatever it is asked: that is no fault of the structures."""
         self._deaths += 1
-        if self._deaths >= _MOST_DEATHS:
+        if self._deaths >= _MOST_DEATHS and not self._masters_an_atom():
             raise TeacherError(
-                f"the process of teacher '{self._assignment.kind}' died {self._deaths} times in a row ({error}); check "
-                "its environment and memory, then run the same command again to continue"
+                f"the process of teacher '{self._assignment.kind}' died {self._deaths} times in a row ({error}), and "
+                "of a lone atom too; check its environment and memory, then run the same command again to continue"
             ) from error
+
+    def _masters_an_atom(self) -> bool:
+        """Whether it lives on after the smallest structure there is, be it with a refusal."""
+        number = min(self.elements, key=lambda z: (z % 2, z))  # paired electrons are refused by fewer
+        try:
+            with suppress(PredictionError, UnsupportedStructureError):
+                self._answered([Structure([number], [[0, 0, 0]])], ["energy"])
+        except (ProcessDied, ProcessHung):
+            return False
+        return True
 
 
 def _understood(answer: Message, kind: str) -> Message:

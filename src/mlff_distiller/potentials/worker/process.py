@@ -13,12 +13,21 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
-from mlff_distiller.potentials.worker.protocol import Message, ProtocolError
+from mlff_distiller.potentials.worker.environment import OLDEST_PYTHON
+from mlff_distiller.potentials.worker.protocol import Buffer, Message, ProtocolError
 
-# The process sees our package, and nothing else of our environment, whatever its own holds.
+# The process sees our package, and nothing else of our environment, whatever its own holds; nor the working directory,
+# in which a script may lie that is called like a library. Any Python 3 can read this, to say that it is too old.
 _START: Final = """
-import importlib.util, sys
-sys.path[1:1] = {path!r}
+import sys
+sys.path[:] = {path!r} + [place for place in sys.path if place]
+if sys.version_info < {oldest!r}:
+    sys.exit("Python " + sys.version.split()[0] + " is too old: {wanted} or later is needed")
+try:
+    import numpy, ase, pydantic, yaml
+except ImportError as error:
+    sys.exit("numpy, ase, pydantic and pyyaml are needed in it, and one cannot be loaded: " + str(error))
+import importlib.util
 spec = importlib.util.spec_from_file_location("mlff_distiller", {file!r}, submodule_search_locations=[{folder!r}])
 sys.modules["mlff_distiller"] = package = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(package)
@@ -60,7 +69,13 @@ class WorkerProcess:
     def __init__(self, python: Path, *, path: list[str] | None = None, without: Collection[str] = ()) -> None:
         self._log: IO[bytes] = tempfile.TemporaryFile("a+b")  # noqa: SIM115 - lives as long as the process
         environment = {name: value for name, value in os.environ.items() if name not in {"PYTHONHOME", *without}}
-        start = _START.format(path=path or [], file=str(_PACKAGE / "__init__.py"), folder=str(_PACKAGE))
+        start = _START.format(
+            path=path or [],
+            file=str(_PACKAGE / "__init__.py"),
+            folder=str(_PACKAGE),
+            oldest=OLDEST_PYTHON,
+            wanted=".".join(map(str, OLDEST_PYTHON)),
+        )
         self._process = subprocess.Popen(
             [python, "-c", start],
             stdin=subprocess.PIPE,
@@ -75,6 +90,7 @@ class WorkerProcess:
         self._writable, self._readable = selectors.DefaultSelector(), selectors.DefaultSelector()
         self._writable.register(self._sink, selectors.EVENT_WRITE)
         self._readable.register(self._source, selectors.EVENT_READ)
+        self._arrived, self._deadline = Buffer(), 0.0
         for descriptor in (self._sink, self._source):
             os.set_blocking(descriptor, False)
         self._finalizer = weakref.finalize(self, _end, self._process, self._log, self._writable, self._readable)
@@ -90,10 +106,10 @@ class WorkerProcess:
             If it does not answer in time; it is ended then.
         """
         self._shorten_log()
-        deadline = time.monotonic() + time_limit_s
+        self._deadline = time.monotonic() + time_limit_s
         try:
-            self._send(message.to_bytes(), deadline)
-            return Message.read(lambda n: self._take(n, deadline))
+            self._send(message.to_bytes())
+            return Message.read(lambda n: self._arrived.take(n, self._receive))
         except (EOFError, BrokenPipeError, ConnectionResetError):
             how = self._how_it_ended()
             self.close()
@@ -115,23 +131,17 @@ class WorkerProcess:
         """End the process and what it has started."""
         self._finalizer()
 
-    def _send(self, data: bytes, deadline: float) -> None:
+    def _send(self, data: bytes) -> None:
         rest = memoryview(data)
         while rest:
-            _wait(self._writable, deadline)
             with suppress(BlockingIOError):
                 rest = rest[os.write(self._sink, rest) :]
+                continue
+            _wait(self._writable, self._deadline)
 
-    def _take(self, n: int, deadline: float) -> bytes:
-        parts = []
-        while n:
-            _wait(self._readable, deadline)
-            part = os.read(self._source, min(n, 1 << 20))
-            if not part:
-                raise EOFError
-            parts.append(part)
-            n -= len(part)
-        return b"".join(parts)
+    def _receive(self) -> bytes:
+        _wait(self._readable, self._deadline)
+        return os.read(self._source, 1 << 20)
 
     def _shorten_log(self) -> None:
         if os.fstat(self._log.fileno()).st_size > _LONGEST_LOG:
@@ -163,7 +173,8 @@ def _end(process: "subprocess.Popen[bytes]", *closed: IO[bytes] | selectors.Base
     if process.poll() is None:  # not yet reaped, so that the group's number is still its own
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        with suppress(subprocess.TimeoutExpired):  # one that waits for a broken device cannot be ended by anybody
+            process.wait(timeout=10)
     for thing in (*closed, process.stdin, process.stdout):
         if thing is not None:
             with suppress(OSError):
@@ -172,4 +183,4 @@ def _end(process: "subprocess.Popen[bytes]", *closed: IO[bytes] | selectors.Base
 
 def own_path() -> list[str]:
     """Return the folders of this process in which a process of the same interpreter finds the same modules."""
-    return [place for place in sys.path if place]
+    return [place or os.getcwd() for place in sys.path]

@@ -12,16 +12,20 @@ import time
 import traceback
 from contextlib import suppress
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
-from mlff_distiller.core.errors import DistillerError, PredictionError
+from mlff_distiller.core.errors import DistillerError, PredictionError, TeacherError
 from mlff_distiller.potentials import isolation
 from mlff_distiller.potentials.base import Potential
-from mlff_distiller.potentials.worker.protocol import Message, pack_labels, unpack_structures
+from mlff_distiller.potentials.batching import Batching
+from mlff_distiller.potentials.foreign import reason
+from mlff_distiller.potentials.worker.protocol import Buffer, Message, pack_labels, unpack_structures
 
 _EASY_TO_KILL: Final = "1000"
 _LOOK_S: Final = 1.0
+_ALL_AT_ONCE: Final = 1 << 40
 
 
 def main() -> None:
@@ -29,10 +33,10 @@ def main() -> None:
     source, sink = _claim_pipes()
     _be_the_one_that_is_killed()
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    server = _Server()
+    server, arrived = _Server(), Buffer()
     with suppress(EOFError):
         while True:
-            answer = server.answer(Message.read(lambda n: _take(source, n)))
+            answer = server.answer(Message.read(lambda n: arrived.take(n, lambda: os.read(source, 1 << 20))))
             data = memoryview(answer.to_bytes())
             while data:
                 data = data[os.write(sink, data) :]
@@ -44,6 +48,7 @@ class _Server:
 
     def __init__(self) -> None:
         self._potential: Potential | None = None
+        self._batching = Batching(_ALL_AT_ONCE)  # for a potential that does not see itself to what memory has room for
 
     def answer(self, request: Message) -> Message:
         """Return the answer; whatever goes wrong is an answer too."""
@@ -63,15 +68,16 @@ class _Server:
         facts = request.facts
         if facts["memory_limit_GB"] is not None:
             _limit_memory(facts["memory_limit_GB"])
-        module, _, name = facts["place"].partition(":")
-        plan = getattr(import_module(module), name)
-        potential = plan.parse(facts["settings"], where="the settings of the teacher").build()
+        potential = _plan(facts["place"]).parse(facts["settings"], where="the settings of the teacher").build()
         self._potential = potential
         return Message(
             "loaded",
             {
                 "elements": sorted(potential.elements),
                 "charges": None if potential.charges is None else sorted(potential.charges),
+                "spins": None if potential.spins is None else sorted(potential.spins),
+                "boundaries": sorted(potential.boundaries),
+                "opens_along_axes": potential.opens_along_axes,
                 "cutoff": potential.cutoff,
                 "properties": sorted(potential.properties),
                 "is_conservative": potential.is_conservative,
@@ -87,8 +93,27 @@ class _Server:
         if request.kind == "check":
             self._potential.check(structures, properties)
             return Message("checked")
-        labels = self._potential.predict(structures, properties)
+        predict = self._potential.predict
+        labels = self._batching.run(structures, lambda batch: predict(batch, properties))
         return Message("labels", arrays=pack_labels(labels, [len(s) for s in structures]))
+
+
+def _plan(place: str) -> Any:
+    """Return the class of a plan.
+
+    Raises
+    ------
+    TeacherError
+        If it cannot be imported here.
+    """
+    module, _, name = place.partition(":")
+    try:
+        return attrgetter(name)(import_module(module))
+    except Exception as error:  # importing may run foreign code
+        raise TeacherError(
+            f"{name} of {module} cannot be loaded by {sys.executable} ({reason(error)}); install the package that it "
+            "belongs to in the environment of the teacher"
+        ) from error
 
 
 def _claim_pipes() -> tuple[int, int]:
@@ -98,17 +123,6 @@ def _claim_pipes() -> tuple[int, int]:
         os.dup2(nothing.fileno(), 0)
     os.dup2(2, 1)
     return source, sink
-
-
-def _take(source: int, n: int) -> bytes:
-    parts = []
-    while n:
-        part = os.read(source, min(n, 1 << 20))
-        if not part:
-            raise EOFError
-        parts.append(part)
-        n -= len(part)
-    return b"".join(parts)
 
 
 def _end_with(parent: int) -> None:

@@ -42,8 +42,14 @@ THEMES: Final[tuple[Theme, ...]] = (
 )
 """All themes in the order they are measured: what matters most comes first, should time run out."""
 
+_FOR_ASKING: Final = 0.2
+"""Share of the budget for asking for every structure once."""
+
 _FOR_STRUCTURES: Final = 0.6
 """Share of the budget for what is done with every structure."""
+
+_FEWEST: Final = {"n_directions": 3, "n_loops": 1, "n_rotations": 2, "n_repeats": 2}
+"""Done with the one structure that is looked at of a teacher so slow that there is no time for more."""
 
 _STRAIN: Final = 0.01
 """Standard deviation of the strain of disturbed cells."""
@@ -100,8 +106,9 @@ def audit(
         raise DataError("there are no structures to audit the teacher with; name at least one molecule or file")
     plan, began = plan or AuditPlan(), time.monotonic()
     probe = Probe(potential, budget_s=plan.budget_s)
-    answered, failures = _asked(probe, structures)
-    looked_at = _even(answered, _affordable(probe, answered, plan)) if answered else []
+    answered, failures = _asked(probe, structures, plan)
+    plan = _thrifty(probe, answered, plan)
+    looked_at = _even(answered, max(1, _affordable(probe, answered, plan))) if answered else []
     systems = list(systems) or list({name_of(structure): structure for structure in structures}.values())
     subject = Subject(probe, looked_at, plan, seed, systems, failures, workload)
     results = []
@@ -119,7 +126,7 @@ def audit(
         "settings": plan.model_dump(mode="json"),
         "seed": seed,
     }
-    hopeless = _hopeless(results, found, n_asked=len(structures), n_answered=len(answered))
+    hopeless = _hopeless(results, found, n_asked=len(answered) + len(failures), n_answered=len(answered))
     identity = potential.identity.to_json()
     return AuditResult(identity, potential.is_conservative, error_floor(found), tuple(results), hopeless, facts)
 
@@ -178,42 +185,72 @@ def _even(items: list[Any], n: int) -> list[Any]:
     return [items[0]] if n == 1 else [items[round(k * (len(items) - 1) / (n - 1))] for k in range(n)]
 
 
-def _asked(probe: Probe, structures: Sequence[Structure]) -> tuple[list[Structure], list[dict[str, str]]]:
-    """Return the structures that the teacher answers for, and why it does not for the others."""
-    answered, failures = [], []
-    for structure in structures:
+def _asked(
+    probe: Probe, structures: Sequence[Structure], plan: AuditPlan
+) -> tuple[list[Structure], list[dict[str, str]]]:
+    """Return the structures that the teacher answers for, and why it does not for others.
+
+    A slow teacher is not asked for all: first for one structure of each system, as long as a part of the time lasts.
+    """
+    answered: list[Structure] = []
+    failures: list[dict[str, str]] = []
+    for structure in _one_of_each_first(structures):
+        if answered and probe.remaining_s < (1 - _FOR_ASKING) * plan.budget_s:
+            break
         try:
             probe.labels([structure])
             answered.append(structure)
         except UnsupportedStructureError:
             pass  # said by the theme of the composition, for all systems
         except OutOfTime:
-            failures.append({"system": name_of(structure), "reason": "the time budget of the audit is used up"})
+            break
         except DistillerError as error:
             reason = error.reason if isinstance(error, PredictionError) else str(error)
             failures.append({"system": name_of(structure), "reason": reason})
     return answered, failures
 
 
+def _one_of_each_first(structures: Sequence[Structure]) -> list[Structure]:
+    """Return structures in turns over systems."""
+    turns: dict[str, int] = {}
+    ranked = []
+    for structure in structures:
+        turns[name_of(structure)] = turn = turns.get(name_of(structure), -1) + 1
+        ranked.append(turn)
+    return [structures[k] for k in np.argsort(ranked, kind="stable")]
+
+
+def _thrifty(probe: Probe, structures: Sequence[Structure], plan: AuditPlan) -> AuditPlan:
+    """Return the settings, with less for each structure where there is no time for a single one."""
+    if not structures or _affordable(probe, structures, plan) >= 1:
+        return plan
+    return plan.model_copy(update={name: min(getattr(plan, name), few) for name, few in _FEWEST.items()})
+
+
 def _affordable(probe: Probe, structures: Sequence[Structure], plan: AuditPlan) -> int:
-    """Return how many structures can be looked at in the time there is: a slow teacher gets fewer, at least one."""
+    """Return how many structures can be looked at in the time there is."""
     calls = 6 * plan.n_directions + 16 * plan.n_loops + 4 * plan.n_rotations + 2 * plan.n_repeats + 25
     seconds = max(calls * probe.expected_s(structures) / len(structures), 1e-9)
-    return max(1, min(len(structures), int(_FOR_STRUCTURES * probe.remaining_s / seconds)))
+    return min(len(structures), int(_FOR_STRUCTURES * probe.remaining_s / seconds))
 
 
 def _measured(theme: Theme, subject: Subject) -> Evidence:
     """Return the evidence of a theme, or why there is none."""
     if not subject.structures and theme is not composition.THEME:
-        return Evidence(skipped=[Skipped(theme.name, "the teacher answered for no structure")])
+        late = subject.probe.remaining_s <= 0
+        why = _out_of_time(subject.plan) if late else "the teacher answered for no structure"
+        return Evidence(skipped=[Skipped(theme.name, why)])
     try:
         return theme.measure(subject)
     except OutOfTime:
-        why = f"the time budget of the audit, {subject.plan.budget_s:g} s, is used up; raise audit.budget_s"
-        return Evidence(skipped=[Skipped(theme.name, why)])
+        return Evidence(skipped=[Skipped(theme.name, _out_of_time(subject.plan))])
     except DistillerError as error:
         reason = error.reason if isinstance(error, PredictionError) else str(error)
         return Evidence(skipped=[Skipped(theme.name, f"the teacher failed on a structure of this check: {reason}")])
+
+
+def _out_of_time(plan: AuditPlan) -> str:
+    return f"the time budget of the audit, {plan.budget_s:g} s, is used up; raise audit.budget_s"
 
 
 def _hopeless(
@@ -223,7 +260,7 @@ def _hopeless(
     reasons = []
     if found["uncovered_structures"].value:
         reasons.append(results[0].sentence)
-    elif n_answered <= n_asked / 2:
+    elif n_asked and n_answered <= n_asked / 2:
         reasons.append(
             f"It gave usable energies and forces for {n_answered} of {n_asked} structures only: {results[0].sentence}"
         )

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.html.words import quantity
+from mlff_distiller.core.html.words import number, quantity
 from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.audit.differences import STENCIL, derivative, noise_of_derivative, step_for
+from mlff_distiller.core.units import BOHR, HARTREE
+from mlff_distiller.validation.audit.differences import STENCIL, correlation, derivative, noise_of_derivative, step_for
 from mlff_distiller.validation.audit.energy_noise import directions
 from mlff_distiller.validation.audit.loops import loop_force
 from mlff_distiller.validation.audit.rms import rms
@@ -19,11 +20,19 @@ Floats = NDArray[np.float64]
 
 _WANTED: Final = 1e-4  # eV/Angstrom: far below what matters
 _SHORTEST, _LONGEST = 0.001, 0.03  # Angstrom
+_ALIKE: Final = 0.98
 _SCALES: Final = {
-    -1.0: "their sign is reversed",
-    27.2114: "energies look like Hartree",
+    1.0: "",
+    1 / HARTREE: "energies look like Hartree",
+    HARTREE: "forces look like Hartree/Å",
+    HARTREE / BOHR: "forces look like Hartree/bohr",
+    1 / BOHR: "forces look as if they were by bohr",
     23.06: "energies look like kcal/mol",
+    1 / 23.06: "forces look like kcal/mol/Å",
+    96.49: "energies look like kJ/mol",
+    1 / 96.49: "forces look like kJ/mol/Å",
 }
+"""Gradient of the energy over the force where a unit was forgotten."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +81,7 @@ def _residual(lines: list[_Lines], subject: Subject) -> Measurement:
         "declared_conservative": subject.probe.potential.is_conservative,
         "typical_force_eV_per_A": float(np.sqrt((forces**2).mean())),
         "energy_gradient_over_force": _slope(forces, -gradients),
+        "correlation": correlation(forces, -gradients),
         "noise_floor_eV_per_A": noise**0.5,
         "truncation_eV_per_A": truncation**0.5,
         "n_directions": len(forces),
@@ -83,10 +93,9 @@ def _residual(lines: list[_Lines], subject: Subject) -> Measurement:
 
 def _slope(forces: Floats, gradients: Floats) -> float | None:
     """Return what the forces must be multiplied by to be the gradient; None where they do not go together at all."""
-    sizes = float(forces @ forces), float(gradients @ gradients)
-    if min(sizes) == 0 or abs(forces @ gradients) < 0.98 * (sizes[0] * sizes[1]) ** 0.5:
+    if abs(correlation(forces, gradients)) < _ALIKE:
         return None
-    return float(forces @ gradients) / sizes[0]
+    return float(forces @ gradients) / float(forces @ forces)
 
 
 def _relative(residual: Measurement) -> Measurement:
@@ -101,25 +110,27 @@ def unrelated(residual: Measurement) -> str:
     """Return in words how energies and forces are related where they are not those of one potential."""
     slope = residual.detail["energy_gradient_over_force"]
     if slope is None:
-        return "forces and energies have nothing to do with each other"
+        return (
+            "forces and the gradient of the energy are correlated by "
+            f"{number(residual.detail['correlation'], 2)} only, and differ by {quantity(residual.value, 'eV/A', 2)}"
+        )
     per_atom = 1 / residual.detail["n_atoms"]
     if abs(slope / per_atom - 1) < 0.15 and per_atom < 0.75:
         return f"the energy changes only {slope:.3g} times as much as the forces say; is it an energy per atom?"
-    for factor, said in _SCALES.items():
-        for found, meant in ((factor, said), (1 / factor, f"{said} the other way round")):
-            if abs(slope / found - 1) < 0.05:
-                return f"the gradient of the energy is {slope:.3g} times the forces; {meant if factor > 0 else said}"
-    return f"the gradient of the energy is {slope:.3g} times the forces; is a unit wrong?"
+    likely = [said for factor, said in _SCALES.items() if abs(abs(slope) / factor - 1) < 0.05]
+    said = [*(["their sign is reversed"] if slope < 0 else []), *filter(None, likely)]
+    return f"the gradient of the energy is {slope:.3g} times the forces; {' and '.join(said) or 'is a unit wrong?'}"
 
 
 def _say(found: Found, outcome: Outcome) -> str:
     residual, relative, loop = (found[n] for n in ("force_residual", "force_residual_relative", "loop_force"))
-    size = f"{quantity(residual.value, 'eV/A', 2)} ({100 * relative.value:.2g} % of a typical force)"
-    declared = residual.detail["declared_conservative"]
-    if not declared:
+    size = f"{quantity(residual.value, 'eV/A', 2)} ({number(100 * relative.value, 2)} % of a typical force)"
+    work = f"around closed loops they do work, on average {quantity(loop.value, 'eV/A', 2)}"
+    gained = work if loop.ci95 and loop.ci95[0] > 0 else "around closed loops they do no work"
+    if not residual.detail["declared_conservative"]:
         return (
-            "The teacher says that its forces are not the gradient of an energy; they differ from its energies by "
-            f"{size}, which no conservative student can follow."
+            "The teacher says that its forces are not the gradient of an energy. They differ from the gradient of its "
+            f"own by {size}, and {gained}: no conservative student can follow both its energies and its forces closer."
         )
     low, high = residual.ci95 or (residual.value, residual.value)
     bound = f"to better than {quantity(high, 'eV/A', 2)}" if low == 0 else f"to {size}"
@@ -130,8 +141,6 @@ def _say(found: Found, outcome: Outcome) -> str:
             "Whether forces are the gradient of the energy cannot be told: the noise of the teacher hides anything "
             f"below {quantity(high, 'eV/A', 2)}."
         )
-    circles = f"around closed loops they do work, on average {quantity(loop.value, 'eV/A', 2)}"
-    gained = circles if loop.ci95 and loop.ci95[0] > 0 else "around closed loops they do no work"
     return f"Forces are not the gradient of the energy: they differ by {size}, and {gained}."
 
 

@@ -33,7 +33,7 @@ def measure(subject: Subject) -> Evidence:
 
 def _unit(subject: Subject) -> str:
     device = subject.probe.potential.identity.device
-    return "core-hours" if device in ("", "cpu") else "GPU-hours"
+    return "GPU-hours" if device.startswith("cuda") else "core-hours"
 
 
 def _timed(name: str, calls: Sequence[list[Structure]], subject: Subject) -> Measurement:

@@ -66,3 +66,15 @@ def step_for(energy_noise: float, *, wanted: float, low: float, high: float) -> 
     [0.001, 0.01, 0.03]
     """
     return float(np.clip(_NOISE * energy_noise / wanted, low, high))
+
+
+def correlation(one: Floats, other: Floats) -> float:
+    """Return the cosine of the angle between two vectors (n,); zero where one of them is.
+
+    Examples
+    --------
+    >>> correlation(np.array([1.0, 0.0]), np.array([-2.0, 0.0]))
+    -1.0
+    """
+    sizes = float((one @ one) * (other @ other)) ** 0.5
+    return float(one @ other) / sizes if sizes else 0.0

@@ -1,5 +1,6 @@
 """Dynamics: a short constant-energy run of the teacher itself."""
 
+import time
 from typing import Final
 
 from mlff_distiller.atoms.structure import Structure
@@ -21,8 +22,9 @@ def measure(subject: Subject) -> Evidence:
     plan, starts = subject.plan, _starts(subject)
     if not starts:
         return Evidence(skipped=[Skipped("nve_drift", "single atoms do not move", applies=False)])
-    seconds = max(subject.probe.expected_s(starts) * _REPLICAS, 1e-6)
-    affordable = int(subject.probe.remaining_s / 2 / seconds)
+    began = time.perf_counter()
+    subject.probe.predict(starts * _REPLICAS)  # what each step asks for
+    affordable = int(subject.probe.remaining_s / 2 / (time.perf_counter() - began))
     n_steps = min(round(1000 * plan.duration_ps / plan.timestep_fs), affordable)
     if n_steps < _FEWEST_STEPS:
         return Evidence(skipped=[Skipped("nve_drift", "the time budget of the audit is used up")])

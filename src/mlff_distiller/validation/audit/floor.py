@@ -1,7 +1,7 @@
 """The error floor: how close to the teacher's forces a student can come at all."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -12,52 +12,61 @@ NOISE: Final = ("repeat_force_spread", "batch_force_spread")
 PARTS: Final = {"not conservative": ("force_residual",), "not symmetric": SYMMETRY, "not deterministic": NOISE}
 """What the floor is made of: measurements, in words."""
 
+_WITHOUT_ENERGIES: Final = {**PARTS, "not conservative": ("loop_force",)}
+
 
 def error_floor(found: Mapping[str, Measurement]) -> Measurement:
-    """Return the root of the sum of squares of what no student can follow, eV/Angstrom.
+    """Return how far a student that follows the teacher's energies stays from its forces, eV/Angstrom.
 
-    A student gives forces that are a gradient, turn with the molecule and are the same each time. What of the
-    teacher's forces is not remains as its error. The scatter of repeated calls is in every other number too, and is
-    taken off there.
+    Such a student gives forces that are the gradient of that energy, turn with the molecule and are the same each
+    time. Its error is at least the largest of what of the teacher's forces is not so: one force may break two rules
+    at once, so these do not add up. Chance does, since nothing follows it; the scatter of repeated calls is in every
+    other number too, and is taken off there.
 
     Parameters
     ----------
     found : mapping
         All measurements of the audit by name. Parts that were not measured are named in the detail "missing"; the
-        floor is then a lower bound.
+        floor is then a lower bound. The detail "without_energies" is that of a student that may choose its energies
+        freely: the work on loops takes the place of the difference from the energies.
 
     Examples
     --------
-    >>> found = {"force_residual": Measurement("force_residual", 0.03, "eV/A", (0.02, 0.04)),
-    ...          "rotation_force_spread": Measurement("rotation_force_spread", 0.04, "eV/A", (0.03, 0.05))}
+    >>> found = {"force_residual": Measurement("force_residual", 0.04, "eV/A", (0.03, 0.05)),
+    ...          "rotation_force_spread": Measurement("rotation_force_spread", 0.03, "eV/A", (0.02, 0.04))}
     >>> floor = error_floor(found)
-    >>> round(floor.value, 3), [round(end, 3) for end in floor.ci95], floor.detail["missing"]
-    (0.05, [0.036, 0.064], ['not deterministic'])
+    >>> floor.value, floor.ci95, floor.detail["missing"]
+    (0.04, (0.03, 0.05), ['not deterministic'])
     """
-    repeat = found.get("repeat_force_spread")
-    noise = 0.0 if repeat is None else repeat.value**2
-    squares, ends, parts, missing = 0.0, np.zeros(2), {}, []
-    for part, names in PARTS.items():
-        known = [found[name] for name in names if name in found and np.isfinite(found[name].value)]
-        if not known:
-            missing.append(part)
-        own = sum(_excess(m.value, m.name, noise) for m in known)
-        squares += own
-        ends += sum((np.array([_excess(end, m.name, noise) for end in _ends(m)]) for m in known), np.zeros(2))
-        if known:
-            parts[part] = own**0.5
-    if not parts:
-        return Measurement("error_floor", float("nan"), "eV/A", None, 0, {"parts": {}, "missing": missing})
-    ci95 = (float(ends[0] ** 0.5), float(ends[1] ** 0.5))
-    detail = {"parts": parts, "missing": missing}
-    n_samples = max(m.n_samples for name, m in found.items() if any(name in names for names in PARTS.values()))
-    return Measurement("error_floor", squares**0.5, "eV/A", ci95, n_samples, detail)
+    known = {name: m for name, m in found.items() if np.isfinite(m.value)}
+    values, lows, highs = ({name: _ends(m)[k] for name, m in known.items()} for k in range(3))
+    noise = values.get("repeat_force_spread", 0.0) ** 2
+    squares = _squares(PARTS, values, noise)
+    missing = [part for part in PARTS if part not in squares]
+    detail: dict[str, Any] = {"parts": {part: square**0.5 for part, square in squares.items()}, "missing": missing}
+    if not squares:
+        return Measurement("error_floor", float("nan"), "eV/A", None, 0, detail)
+    if "loop_force" in known:
+        detail["without_energies"] = _root(_squares(_WITHOUT_ENERGIES, values, noise))
+    ci95 = _root(_squares(PARTS, lows, noise)), _root(_squares(PARTS, highs, noise))
+    n_samples = max(known[name].n_samples for names in PARTS.values() for name in names if name in known)
+    return Measurement("error_floor", _root(squares), "eV/A", ci95, n_samples, detail)
 
 
-def _excess(value: float, name: str, noise: float) -> float:
-    """Return the square of a number without the scatter of repeated calls."""
-    return value**2 if name == "repeat_force_spread" else max(value**2 - noise, 0.0)
+def _squares(parts: Mapping[str, tuple[str, ...]], values: Mapping[str, float], noise: float) -> dict[str, float]:
+    """Return the square of each part that was measured, that of chance taken off from the others."""
+    found = {}
+    for part, names in parts.items():
+        own = [values[name] ** 2 for name in names if name in values]
+        if own:
+            found[part] = max(own) if names is NOISE else max(max(own) - noise, 0.0)
+    return found
 
 
-def _ends(measurement: Measurement) -> tuple[float, float]:
-    return measurement.ci95 or (measurement.value, measurement.value)
+def _root(squares: Mapping[str, float]) -> float:
+    faults = [square for part, square in squares.items() if part != "not deterministic"]
+    return float((squares.get("not deterministic", 0.0) + max(faults, default=0.0)) ** 0.5)
+
+
+def _ends(measurement: Measurement) -> tuple[float, float, float]:
+    return measurement.value, *(measurement.ci95 or (measurement.value, measurement.value))

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.html.words import quantity
+from mlff_distiller.core.html.words import number, quantity
 from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.audit.differences import STENCIL, derivative, noise_of_derivative, step_for
+from mlff_distiller.validation.audit.differences import STENCIL, correlation, derivative, noise_of_derivative, step_for
 from mlff_distiller.validation.audit.rms import rms
 from mlff_distiller.validation.audit.theme import Evidence, Found, Outcome, Skipped, Subject, Theme
 
@@ -19,6 +19,7 @@ _WANTED: Final = 0.01  # eV, of the derivative by the strain
 _SMALLEST, _LARGEST = 0.0002, 0.006
 _STRAINS: Final = 6
 _MOST_ATOMS: Final = 64
+_ALIKE: Final = 0.9  # correlation beyond which a wrong stress is a wrong factor
 
 
 def measure(subject: Subject) -> Evidence:
@@ -128,6 +129,7 @@ def _compared(given: list[Floats], found: list[Floats], noise: float) -> Measure
     detail = {
         "typical_stress_eV_per_A3": float(np.sqrt((other**2).mean())),
         "given_over_found": float(one @ other / (other @ other)) if (other != 0).any() else None,
+        "correlation": correlation(one, other),
         "noise_floor_eV_per_A3": noise**0.5,
     }
     return rms("stress_residual", "eV/A^3", squares, noise=noise, detail=detail)
@@ -158,7 +160,10 @@ def _say(found: Found, outcome: Outcome) -> str:
         ),
     ]
     if stress is not None:
-        parts.append(f"the stress is right to {quantity(stress.value, 'eV/A^3', 2)}{_fault(stress, outcome)}")
+        parts.append(
+            f"the stress differs from the derivative of the energy by {quantity(stress.value, 'eV/A^3', 2)}"
+            f"{_fault(stress, outcome)}"
+        )
     text = ", ".join(parts)
     return f"{text[:1].upper()}{text[1:]}."
 
@@ -168,6 +173,8 @@ def _fault(stress: Measurement, outcome: Outcome) -> str:
     factor = stress.detail["given_over_found"]
     if outcome != "FAIL" or factor is None or stress.value < 0.1 * stress.detail["typical_stress_eV_per_A3"]:
         return ""
+    if abs(stress.detail["correlation"]) < _ALIKE:
+        return f" (they are correlated by {number(stress.detail['correlation'], 2)} only)"
     if factor < 0:
         return f" (its sign is reversed: it is {factor:.3g} times the derivative of the energy)"
     return f" (it is {factor:.3g} times the derivative of the energy)"

@@ -7,7 +7,14 @@ from pydantic import Field
 from mlff_distiller.core.plan import Plan
 from mlff_distiller.validation.criteria import AtMost
 
-EXACT: Final = ("uncovered_structures", "missing_hydrogens", "odd_electrons", "failed_structures", "nve_failed_runs")
+EXACT: Final = (
+    "uncovered_structures",
+    "failed_structures",
+    "missing_hydrogens",
+    "odd_electrons",
+    "ignored_charges",
+    "nve_failed_runs",
+)
 """Counts, of which none may be found."""
 
 

@@ -17,6 +17,10 @@ from mlff_distiller.validation.records import decoded, encoded
 FORMAT: Final = "mlffd-audit"
 VERSION: Final = 1
 
+_WORTH_SAYING: Final = 1e-3  # eV/Angstrom
+_SMALLEST_SAID: Final = 1e-6
+_CLEARLY_LESS: Final = 0.9
+
 
 @dataclass(frozen=True)
 class AuditResult:
@@ -67,13 +71,25 @@ class AuditResult:
             if floor.ci95
             else ""
         )
+        if floor.ci95 and floor.ci95[1] < _WORTH_SAYING and not floor.detail["missing"]:
+            most = quantity(max(floor.ci95[1], _SMALLEST_SAID), "eV/A", 1)
+            return f"Nothing keeps a student from following this teacher's forces: the error floor is below {most}."
         least = f"at least {size}" if floor.detail["missing"] else size
         unknown = (
             f"; whether it is {' or '.join(floor.detail['missing'])} was not measured"
             if floor.detail["missing"]
             else ""
         )
-        return f"No student can come closer to this teacher's forces than {least}{above}{unknown}."
+        free = floor.detail.get("without_energies", floor.value)
+        freer = (
+            f"; one that gave up the energies, no closer than {quantity(free, 'eV/A', 2)}"
+            if floor.value > _WORTH_SAYING and free < _CLEARLY_LESS * floor.value
+            else ""
+        )
+        return (
+            f"No student that follows this teacher's energies can come closer to its forces than {least}{above}"
+            f"{freer}{unknown}."
+        )
 
     def theme(self, name: str) -> ThemeResult:
         """Return one theme by name."""

@@ -13,6 +13,7 @@ from mlff_distiller.validation.statistics import segment_interval, student_t_fac
 Floats = NDArray[np.float64]
 
 _FEW = 3
+_CHI = 0.03134, 2.2414  # 2.5 and 97.5 % of the size of a normal number of unit variance
 
 
 def rms(
@@ -27,9 +28,10 @@ def rms(
     """Return the root mean square of faults that were measured with noise.
 
     The interval rests on structures, or on single numbers where there are fewer than three structures, resampled on a
-    logarithmic scale. Its upper end is bounded by Student's t for the mean square: a symmetric structure that is right
-    to the last digit, beside one that is not, would send it to infinity. The mean square of the noise is taken off;
-    the lower end falls to zero where noise and doubt may explain everything.
+    logarithmic scale; on a normal distribution where there is but one number. Its upper end is bounded by Student's t
+    for the mean square: a symmetric structure that is right to the last digit, beside one that is not, would send it
+    to infinity. The mean square of the noise is taken off; the lower end falls to zero where noise and doubt may
+    explain everything.
 
     Parameters
     ----------
@@ -54,6 +56,8 @@ def rms(
         sums = np.array([[square, 1.0] for own in squares for square in own])
     seen, interval = segment_interval(sums, _root_mean, rng=generator(0, "audit", name))
     ci95 = None if interval is None else (interval[0], min(interval[1], _upper(sums)))
+    if len(sums) == 1:
+        ci95 = seen / _CHI[1], seen / _CHI[0]
     if ci95 is not None:
         ci95 = max(ci95[0] ** 2 - 2 * (noise + doubt), 0.0) ** 0.5, max(ci95[1], seen)
     return Measurement(name, max(seen**2 - noise, 0.0) ** 0.5, unit, ci95, len(squares), detail or {})

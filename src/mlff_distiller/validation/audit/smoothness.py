@@ -26,8 +26,7 @@ _MOST_ATOMS: Final = 200
 
 def measure(subject: Subject) -> Evidence:
     """Walk along a stretched bond and through the cutoff, and look for jumps."""
-    smallest = min(range(len(subject.structures)), key=lambda k: len(subject.structures[k]))
-    structure = subject.structures[smallest]
+    structure = min(subject.structures, key=lambda one: (len(one) == 1, len(one)))
     measurements: list[Measurement] = []
     skipped: list[Skipped] = []
     makers: dict[str, Callable[[], Path | None]] = {

@@ -93,7 +93,10 @@ class _Page:
         if result is None:
             return note("The teacher was not audited: nothing is known of what its forces are worth.")
         floor, checks = teacher.floor(result, self.data.students), teacher.checks(result)
-        caption = "What of the teacher's forces no student can follow, beside the students' errors on held-out frames."
+        caption = (
+            "What of the teacher's forces no student can follow that follows its energies, beside the students' errors "
+            "on held-out frames. One force may break two rules at once: the largest part counts, and chance adds to it."
+        )
         return "".join(
             [
                 teacher.introduction(result),

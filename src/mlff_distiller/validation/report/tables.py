@@ -13,6 +13,7 @@ from mlff_distiller.validation.report import check_words
 from mlff_distiller.validation.report.content import StudentReport
 from mlff_distiller.validation.verdict import CheckOutcome
 
+_NOTHING = 1e-6  # eV/Angstrom
 _MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "REPORTED": "", "NOT_RUN": ""}
 _BADGES = {"APPROVED": "✓", "SCREENING_ONLY": "◐", "REJECTED": "✕", "INCONCLUSIVE": "?"}
 _KEY_NUMBERS = {
@@ -48,14 +49,32 @@ def verdicts(students: Mapping[str, StudentReport], *, floor: Measurement | None
         for name, student in students.items()
     ]
     if floor is not None and "force_rmse" in shown:
-        rows.append(["<em>Error floor of the teacher</em><small>no student comes closer</small>", ""])
+        rows.append(
+            ["<em>Error floor of the teacher</em><small>no student that follows its energies comes closer</small>", ""]
+        )
         rows[-1] += [_floor(floor) if name == "force_rmse" else "" for name in shown]
     return table(head, rows, numeric=range(2, 2 + len(shown)), kind="verdicts")
 
 
 def _floor(floor: Measurement) -> str:
     least = "≥ " if floor.detail["missing"] else ""
-    return f"{least}{words.number(floor.value)}<small>{words.interval(floor.ci95, 2) if floor.ci95 else ''}</small>"
+    return f"{least}{floor_number(floor.value)}<small>{floor_interval(floor)}</small>"
+
+
+def floor_number(value: float) -> str:
+    """Return a part of an error floor; what is far below anything that matters is not spelled out.
+
+    Examples
+    --------
+    >>> floor_number(0.0123), floor_number(3e-15)
+    ('0.0123', '&lt; 10⁻⁶')
+    """
+    return "&lt; 10⁻⁶" if value < _NOTHING else words.number(value)
+
+
+def floor_interval(floor: Measurement) -> str:
+    """Return the interval of an error floor, where there is one worth the name."""
+    return words.interval(floor.ci95, 2) if floor.ci95 and floor.value >= _NOTHING else ""
 
 
 def _student(name: str, student: StudentReport) -> str:
