@@ -5,12 +5,13 @@ all structures behind each other, cut by ``offsets``; every data set is little-e
 archive, contiguous and uncompressed.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlff_distiller.atoms.labels import PROPERTIES
+from mlff_distiller.atoms.labels import PROPERTIES, SPREADS
 
 FORMAT: Final = "mlffd-data"
 """Name of the format, in the manifest and in every shard."""
@@ -42,6 +43,19 @@ UNITS: Final = {
     "force_std": "eV/Angstrom",
 }
 """Units of everything that has one."""
+
+
+def units_of(properties: Iterable[str]) -> dict[str, str]:
+    """Return the units that a manifest names; those of a committee's spread only where there is one.
+
+    Examples
+    --------
+    >>> "force_std" in units_of(["energy"]), "force_std" in units_of(["energy", "force_std"])
+    (False, True)
+    """
+    found = set(properties)
+    return {name: unit for name, unit in UNITS.items() if name not in SPREADS or name in found}
+
 
 SHARD_ATOMS: Final = 1_000_000
 """A shard holds at most this many atoms unless its writer says otherwise; about 60 bytes each."""
@@ -149,7 +163,7 @@ class Manifest(_Record):
     format, version : str, int
         :data:`FORMAT` and :data:`VERSION`.
     units : dict
-        :data:`UNITS`.
+        Those of :data:`UNITS` that belong to what is there.
     identity : dict or None
         The potential that made the labels.
     header : dict
@@ -168,7 +182,7 @@ class Manifest(_Record):
 
     format: str = FORMAT
     version: int = VERSION
-    units: dict[str, str] = Field(default_factory=lambda: dict(UNITS))
+    units: dict[str, str]
     identity: dict[str, str] | None = None
     header: dict[str, Any] = Field(default_factory=dict)
     provenance: dict[str, Any] = Field(default_factory=dict)
@@ -190,6 +204,7 @@ class Manifest(_Record):
         """Return the manifest of these shards, with their sums."""
         found = {name for entry in shards for name in entry.properties}
         return cls(
+            units=units_of(found),
             identity=identity,
             header=header,
             provenance=provenance,

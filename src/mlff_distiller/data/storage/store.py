@@ -15,7 +15,7 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import digest, file_digest
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.schema import FORMAT, MANIFEST, SHARDS, UNITS, UNSEALED, VERSION, Manifest, ShardEntry
+from mlff_distiller.data.schema import FORMAT, MANIFEST, SHARDS, UNSEALED, VERSION, Manifest, ShardEntry, units_of
 from mlff_distiller.data.storage.hdf5 import REPAIR, read_index
 from mlff_distiller.data.storage.shards import Shards
 
@@ -200,7 +200,7 @@ def read_manifest(path: Path) -> Manifest:
     for name in ("n_structures", "n_atoms"):
         if getattr(manifest, name) != sum(getattr(shard, name) for shard in manifest.shards):
             raise DataError(f"{file} is damaged (its shards do not add up to {name}); {REPAIR}")
-    if manifest.units != UNITS:
+    if manifest.units != units_of(manifest.properties):
         raise DataError(f"{file} names other units than those of the format; {REPAIR}")
     return manifest
 
