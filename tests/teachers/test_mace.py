@@ -114,8 +114,10 @@ def test_it_says_what_it_is(teacher: Potential) -> None:
 
 
 @pytest.mark.teacher
-def test_single_precision_is_another_identity_and_nearly_the_same_forces(teacher: Potential, weights: str) -> None:
-    plan = MACEPlan(model=weights, precision="float32", environment=teacher._plan.environment)
+def test_single_precision_is_another_identity_and_nearly_the_same_forces(
+    teacher: Potential, weights: str, environment: Callable[[str], str]
+) -> None:
+    plan = MACEPlan(model=weights, precision="float32", environment=environment("mace"))
     single = plan.build()
     assert single.identity != teacher.identity
     one, other = (potential.predict([ETHANOL])[0] for potential in (teacher, single))
