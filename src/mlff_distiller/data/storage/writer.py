@@ -383,8 +383,9 @@ def _remove(files: Iterable[Path]) -> None:
 def _refuse_foreign(path: Path) -> None:
     if path.exists() and not path.is_dir():
         raise DataError(f"{path} is a file; give a directory for the data set")
-    if not path.exists() or (path / UNSEALED).exists():
+    if not path.exists():
         return
     foreign = sorted(p.name for p in path.iterdir() if p.name != JOURNALS and not p.name.startswith("."))
-    if foreign:
+    # Looked for after the files were listed: another process may begin or seal the store at this moment.
+    if foreign and not (path / UNSEALED).exists() and not (path / MANIFEST).exists():
         raise DataError(f"{path} holds other files ({', '.join(foreign[:3])}); give an empty or new directory")
