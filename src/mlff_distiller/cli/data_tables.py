@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-from rich.box import SIMPLE
 from rich.table import Table
 
+from mlff_distiller.core.console import titled_table
 from mlff_distiller.data.curation.filtering import Kept
 from mlff_distiller.data.importers.importing import Imported
 from mlff_distiller.data.sanity.check import SanityReport
@@ -182,18 +182,8 @@ def _far_from_asked(split: Split, plan: SplitPlan) -> Iterator[str]:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        min_width=min(len(title) + 2, 78),  # else the title is broken to the width of the columns
-    )
     numbers = {"number", "structures", "atoms", "share", "looked at", "found", "5%", "median", "95%", "max"}
-    for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
-    return table
+    return titled_table(title, *columns, numbers=numbers)
 
 
 def _short(value: Any) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
-from rich.box import SIMPLE
 from rich.table import Table
 
 from mlff_distiller.atoms.elements import names
+from mlff_distiller.core.console import titled_table
 from mlff_distiller.core.errors import TeacherError
 from mlff_distiller.potentials.base import Potential
 from mlff_distiller.potentials.foreign import reason
@@ -24,7 +24,7 @@ _MOST_DIGITS = 12
 
 def kinds_table() -> Table:
     """Return all kinds of teachers; no library of theirs is loaded for it."""
-    table = _table("Teachers", "kind", "what it is", "library", "environment")
+    table = titled_table("Teachers", "kind", "what it is", "library", "environment")
     for kind in TEACHERS.names():
         try:
             plan = TEACHERS.get(kind)
@@ -42,7 +42,7 @@ def kind_tables(plan: type[PotentialPlan]) -> Iterator[Table]:
     """Yield what a kind of teacher needs, what is installed of it, and its settings."""
     kind = kind_of(plan)
     folder = place_of(INSTALLED, kind)
-    table = _table(f"{kind}: {_first_line(plan)}", "", "")
+    table = titled_table(f"{kind}: {_first_line(plan)}", "", "")
     table.show_header = False
     table.add_row("needs", ", ".join(plan.requirements) or "nothing that mlffd does not have")
     table.add_row("library", _library(plan))
@@ -53,7 +53,7 @@ def kind_tables(plan: type[PotentialPlan]) -> Iterator[Table]:
     if found is not None:
         table.add_row("versions", ", ".join([f"Python {found.python}", *found.versions(found.requirements)]))
     yield table
-    settings = _table("Settings", "setting", "default", "meaning")
+    settings = titled_table("Settings", "setting", "default", "meaning")
     own = [name for name in plan.model_fields if name not in PotentialPlan.model_fields and name != "kind"]
     for name in (*own, *PotentialPlan.model_fields):  # what all teachers have comes last
         field = plan.model_fields[name]
@@ -64,7 +64,7 @@ def kind_tables(plan: type[PotentialPlan]) -> Iterator[Table]:
 def potential_table(title: str, potential: Potential) -> Table:
     """Return what a potential says of itself."""
     identity = potential.identity
-    table = _table(f"The teacher of {title}", "", "")
+    table = titled_table(f"The teacher of {title}", "", "")
     table.show_header = False
     table.add_row("kind", identity.kind)
     table.add_row("version", identity.version)
@@ -124,17 +124,3 @@ def _default(field: FieldInfo) -> str:
 def _choices(field: FieldInfo) -> str:
     options = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
     return f" ({', '.join(map(str, options))})" if options else ""
-
-
-def _table(title: str, *columns: str) -> Table:
-    table = Table(
-        title=title,
-        title_justify="left",
-        caption_justify="left",
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        min_width=min(len(title) + 2, 78),  # else the title is broken to the width of the columns
-    )
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table

@@ -1,12 +1,14 @@
 """The console: messages and progress bars, on standard error, quiet where nobody watches."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
+from rich.box import SIMPLE
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
 
 CONSOLE = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -105,6 +107,27 @@ def progress_bars() -> Iterator[Bars]:
     )
     with Progress(*columns, console=CONSOLE, disable=not CONSOLE.is_terminal) as progress:
         yield Bars(progress)
+
+
+def titled_table(title: str, *columns: str, numbers: Collection[str] = ()) -> Table:
+    """Return an empty table with a title on its left; columns of numbers are set to the right.
+
+    Examples
+    --------
+    >>> len(titled_table("Teachers", "kind", "what it is").columns)
+    2
+    """
+    table = Table(
+        title=title,
+        title_justify="left",
+        caption_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+        min_width=min(len(title) + 2, 78),  # else the title is broken to the width of the columns
+    )
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return table
 
 
 def print_tables(tables: Iterable[RenderableType]) -> None:
