@@ -111,9 +111,11 @@ def training_step(peer: Peer) -> float:
     from itertools import islice
 
     from mlff_distiller.data.loading.dataset import MolecularDataset
-    from mlff_distiller.distillation.distill import new_student
+    from mlff_distiller.distillation.initial import new_student
     from mlff_distiller.distillation.plan import TrainingPlan
+    from mlff_distiller.distillation.state import TrainingState
     from mlff_distiller.distillation.trainer import Trainer
+    from mlff_distiller.students import checkpoint
     from mlff_distiller.students.painn.plan import PaiNNPlan
 
     batches = list(islice(loader(peer).batches(epoch=0), 12))
@@ -121,11 +123,12 @@ def training_step(peer: Peer) -> float:
     student = new_student(PaiNNPlan(preset="ultra-tiny"), train, seed=0)
     with tempfile.TemporaryDirectory() as folder:
         ready = loader(peer)
-        trainer = Trainer(student, TrainingPlan(), train=ready, validation=ready, folder=Path(folder), digest="")
-        samples = []
-        for step, batch in enumerate(batches):
+        plan, save = TrainingPlan(compile="never"), lambda student, path, row: checkpoint.save(student, path)
+        trainer = Trainer(student, plan, train=ready, validation=ready, folder=Path(folder), digest="", save=save)
+        state, samples = TrainingState(), []
+        for batch in batches:
             begin = time.perf_counter()
-            trainer._step(step, batch)
+            trainer.step([batch], state)
             samples.append(1e3 * (time.perf_counter() - begin))
     return statistics.median(samples[2:])
 

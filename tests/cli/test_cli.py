@@ -49,7 +49,9 @@ def test_help_and_version_never_load_torch():
     assert mlffd("--version").stdout.startswith("mlffd 0.")
 
 
-@pytest.mark.parametrize("command", ["run", "sample", "label", "train", "validate", "info", "init"])
+@pytest.mark.parametrize(
+    "command", ["run", "sample", "label", "train", "forecast", "search", "validate", "info", "init"]
+)
 def test_every_command_explains_itself(command):
     result = mlffd(command, "--help")
     assert result.returncode == 0

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import HESSIAN, Labels
 from mlff_distiller.atoms.structure import Structure
 
 
@@ -36,6 +36,7 @@ def make_labels(number: int) -> Labels:
         forces=rng.normal(size=(n, 3)) if number % 2 else None,
         stress=rng.normal(size=(3, 3)) if number % 4 == 1 else None,
         atomic_energies=rng.normal(size=n) if number % 5 == 0 else None,
+        **{name: rng.normal(size=(n, 2, 3)) for name in HESSIAN if number % 6 == 2},
     )
 
 

@@ -40,7 +40,7 @@ def test_the_file_reproduces_the_student_in_ase(tmp_path: Path, student: Student
 
 
 def test_a_file_that_does_not_reproduce_the_student_is_never_there(tmp_path: Path, student, monkeypatch) -> None:
-    def damaged(path: Path) -> Student:
+    def damaged(path: Path, **_) -> Student:
         loaded = load(path)
         with torch.no_grad():
             next(iter(loaded.network.parameters())).add_(0.05)
@@ -57,7 +57,7 @@ def test_a_failed_export_leaves_an_older_file_as_it_was(tmp_path: Path, student,
     ASEExportPlan().write(student, path, [WATER])
     before = path.read_bytes()
     other = Student(PaiNNPlan(preset="ultra-tiny"), {1: -10.0, 8: -100.0}, seed=2)
-    monkeypatch.setattr(ase_export, "load", lambda _: student)
+    monkeypatch.setattr(ase_export, "load", lambda _, **__: student)
     with pytest.raises(ParityError):
         ASEExportPlan().write(other, path, [WATER])
     assert path.read_bytes() == before

@@ -10,7 +10,7 @@ from mlff_distiller.core.console import Silent
 from mlff_distiller.data.splits.files import write_split
 from mlff_distiller.data.splits.make import make_split
 from mlff_distiller.deployment.ase_export import ASEExportPlan
-from mlff_distiller.distillation.distill import distill
+from mlff_distiller.distillation.distill import Task, distill
 from mlff_distiller.labeling.label import label
 from mlff_distiller.recipes.held_out import LabeledData
 from mlff_distiller.recipes.recipe import Recipe
@@ -91,7 +91,7 @@ def _label(recipe: Recipe, directory: RunDirectory) -> None:
 
 def _train(recipe: Recipe, directory: RunDirectory) -> None:
     data, folder = LabeledData.open(directory), directory.training("tiny")
-    parts = {"train": data.part("train"), "validation": data.part("validation")}
-    distill(recipe.students["tiny"], recipe.training, **parts, folder=folder, seed=1, digest="manual")
+    task = Task(recipe.students["tiny"], recipe.training, train=data.part("train"), validation=data.part("validation"))
+    distill(task, folder)
     best = load(folder / "best.safetensors")
     ASEExportPlan().write(best, directory.student_file("tiny"), data.part("test").structures())

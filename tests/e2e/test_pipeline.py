@@ -44,7 +44,18 @@ RECIPE = {
     "timing": {"duration_s": 0.2, "n_blocks": 6},
     "criteria": {"nve_duration": {"limit": 0.5}},
 }
-STAGES = ["audit", "sample", "label", "split", "train-small", "export-small", "validate-small", "time-small", "report"]
+STAGES = [
+    "audit",
+    "sample",
+    "label",
+    "split",
+    "train-small",
+    "export-small",
+    "errors",
+    "validate-small",
+    "time-small",
+    "report",
+]
 
 
 def command(recipe: Path, out: Path, *more: str) -> list[str]:
@@ -111,7 +122,7 @@ def test_run_again_it_does_nothing_and_says_so(recipe, finished):
     assert "nothing to do" in finish(recipe, finished)
     after = {path: path.stat().st_mtime_ns for path in finished.rglob("*") if path.is_file()}
     changed = {path.name for path in after if before.get(path) != after[path]}
-    assert changed <= {"recipe.json", ".lock"}
+    assert changed <= {"recipe.yaml", ".lock"}
 
 
 def test_a_changed_limit_is_judged_again_without_new_dynamics(recipe, finished, tmp_path):

@@ -27,6 +27,10 @@ class Picky(Calculator):
             time.sleep(3600)
         if command == 6:
             np.ones(10_000_000_000)
+        if command == 7:  # only where it is, not beside that
+            command = 0 if atoms.positions[0, 0] == 7 else 1
+        if command == 8:
+            command = 0 if atoms.positions[0, 0] == 8 else 2
         if command == 1:
             raise CalculationFailed("no convergence")
         forces = np.full((len(atoms), 3), {2: np.nan, 3: 1e3}.get(command, 0.1))
@@ -44,6 +48,6 @@ from mlff_distiller.scale.local import LocalPool
 from mlff_distiller.teachers.ase_factory import ASEFactoryPlan
 
 teacher = ASEFactoryPlan(factory="label_tasks:Picky", arguments={{"wait_s": 0.02}})
-plan = LabelingPlan(chunk_size=2)
+plan = LabelingPlan(chunk_size=2, hessian_directions={n_directions})
 label(Store.open(Path({structures!r})), plan, teacher, path=Path({labels!r}), pool=LocalPool(2), reporter=Silent())
 """

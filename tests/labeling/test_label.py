@@ -24,6 +24,7 @@ from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan
 from mlff_distiller.labeling.label import Chunk, LabelingPlan, LabelingResult, label, label_chunk
 from mlff_distiller.labeling.refused import REFUSED
+from mlff_distiller.potentials.hessian import random_directions
 from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.potentials.worker.potential import WorkerPotential
 from mlff_distiller.scale.local import LocalPool
@@ -34,6 +35,7 @@ from mlff_distiller.teachers.xtb import XTBPlan
 HERE = Path(__file__).parent
 WATER = Structure([8, 1, 1], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], info={"seed": "water", "segment": "a"})
 PICKY = ASEFactoryPlan(factory="label_tasks:Picky")
+PATIENT = ASEFactoryPlan(factory=PICKY.factory, arguments={"wait_s": 0.02})
 
 
 def stored(path: Path, structures: list[Structure], ids: list[int] | None = None) -> Store:
@@ -215,9 +217,9 @@ def test_refusals_show_in_the_progress(tmp_path: Path) -> None:
 def test_killed_for_good_and_continued(tmp_path: Path) -> None:
     """Kill a real run with SIGKILL, then let it finish: the same store as without any kill."""
     structures = stored(tmp_path / "s", commanded([0, 0, 1, 0, 3] * 12))
-    whole = labeled(structures, tmp_path / "whole", ASEFactoryPlan(factory=PICKY.factory, arguments={"wait_s": 0.02}))
+    whole = labeled(structures, tmp_path / "whole", PATIENT, hessian_directions=2)
     path = tmp_path / "l"
-    script = SCRIPT.format(here=str(HERE), structures=str(tmp_path / "s"), labels=str(path))
+    script = SCRIPT.format(here=str(HERE), structures=str(tmp_path / "s"), labels=str(path), n_directions=2)
     run = subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE)
     journal = path / "journals" / "00.journal"
     while not (journal.exists() and journal.read_bytes().count(b"MLFFDREC") >= 5) and run.poll() is None:
@@ -267,3 +269,61 @@ def test_a_committee_stores_its_spread_and_refuses_where_it_does_not_know(tmp_pa
     gates = GatesPlan(max_force_std=(largest[1] + largest[2]) / 2)
     strict = labeled(structures, tmp_path / "m", CommitteePlan(members=members), gates=gates)
     assert (strict.n_labeled, strict.refusals) == (2, {"max_force_std": 2})
+
+
+def test_hessian_rows_are_those_of_the_teacher(tmp_path: Path) -> None:
+    periodic = Structure(WATER.numbers, WATER.positions + 1, cell=np.diag([5, 5.5, 6]), pbc=True)
+    structures = stored(tmp_path / "s", [*waters(3), periodic], ids=[9, 3, 40, 20])
+    result = labeled(structures, tmp_path / "l", XTBPlan(), chunk_size=3, hessian_directions=2)
+    assert result.n_labeled == 4
+    assert result.store.widths == {"K": 2}
+    xtb = XTBPlan().build()
+    for row, number in enumerate([3, 9, 20, 40]):
+        structure, labels = result.store.structure(row), result.store.labels(row)
+        along = labels.hessian_directions
+        assert np.array_equal(along, random_directions(3, 2, seed=0, number=number))
+        for k in range(2):
+            moved = [structure.moved(structure.positions + h * along[:, k]) for h in (-4e-4, 4e-4)]
+            behind, ahead = (one.forces for one in xtb.predict(moved, ("forces",)))
+            np.testing.assert_allclose(labels.hessian_products[:, k], (behind - ahead) / 8e-4, rtol=2e-3, atol=0.05)
+
+
+def test_directions_depend_on_seed_and_id_alone(tmp_path: Path) -> None:
+    structures = stored(tmp_path / "s", commanded([0] * 5), ids=[5, 1, 8, 2, 4])
+    one = labeled(structures, tmp_path / "a", hessian_directions=2, chunk_size=1)
+    other = labeled(structures, tmp_path / "b", hessian_directions=2, chunk_size=4)
+    assert one.store.digest == other.store.digest
+    plan, settings = LabelingPlan(hessian_directions=2), {"pool": LocalPool(1), "reporter": Silent()}
+    seeded = label(structures, plan, PICKY, path=tmp_path / "c", seed=1, **settings)
+    assert seeded.store.digest != one.store.digest
+    assert seeded.store.header["hessian"] == {"directions": 2, "seed": 1}
+    for count in (0, 3):
+        with pytest.raises(DataError, match="begun with another hessian"):
+            labeled(structures, tmp_path / "a", hessian_directions=count)
+
+
+def test_a_structure_whose_hessian_fails_is_refused(tmp_path: Path) -> None:
+    structures = stored(tmp_path / "s", commanded([0, 7, 0, 8, 1, 0, 7]))
+    plain = labeled(structures, tmp_path / "plain").store
+    assert plain.ids.tolist() == [0, 1, 2, 3, 5, 6]
+    assert "hessian" not in plain.header  # nor in those of older releases, which are continued
+    result = labeled(structures, tmp_path / "l", hessian_directions=2, chunk_size=4)
+    assert result.store.ids.tolist() == [0, 2, 5]
+    assert result.refusals == {
+        "CalculationFailed: no convergence": 3,
+        "the potential gave numbers that are not finite": 1,
+    }
+
+
+def test_the_calls_are_as_many_as_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, int]] = []
+    ask = WorkerPotential._ask
+    monkeypatch.setattr(
+        WorkerPotential, "_ask", lambda self, m: asked.append((m.kind, len(m.arrays["sizes"]))) or ask(self, m)
+    )
+    close = WATER.moved(WATER.positions * 0.3)
+    chunk = Chunk([4, 5, 6], [close, *waters(2)], ("energy",), GatesPlan(), XTBPlan(), XTBPlan().build().identity, 3)
+    result = label_chunk(chunk, Silent())
+    assert asked == [("predict", 2), ("hessian", 2)]
+    assert result.ids == [5, 6]
+    assert result.labels[0].present == ("energy", "hessian_directions", "hessian_products")

@@ -78,7 +78,7 @@ def find_batch_edges(positions: Tensor, sizes: Integers, *, cells: Floats, pbc: 
     found = []
     for begin, end in _groups(n_candidates, _CHUNK[where], LARGEST_DENSE[where]):
         own = positions[first[begin] : first[end]]
-        if n_candidates[begin] > LARGEST_DENSE[where]:
+        if (n_candidates[begin:end] > LARGEST_DENSE[where]).any():  # one that stands alone; there may be none at all
             edges = _from_cell_list(own, cells[begin], boxes.pbc[begin], cutoff)
         else:
             edges = _dense(own, sizes[begin:end], boxes.part(begin, end), cutoff)

@@ -42,7 +42,7 @@ class Graph:
     @property
     def n_atoms(self) -> int:
         """N, the number of atoms in the batch."""
-        return len(self.numbers)
+        return self.numbers.shape[0]  # len() would make a traced step hold for this number alone
 
     def with_vectors(self, vectors: Tensor) -> "Graph":
         """Return the same graph with other edge vectors (E, 3)."""

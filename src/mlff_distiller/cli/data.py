@@ -103,6 +103,8 @@ def export(
     rows = _part_of(store, split, part)
     export_data(store, file, format_name=format_name, rows=rows, overwrite=overwrite)
     CONSOLE.print(f"{len(store) if rows is None else len(rows):,} structures exported to {file}", markup=False)
+    if store.widths:
+        CONSOLE.print("Hessian rows and embeddings are left out: only a store holds them.", markup=False)
 
 
 @app.command()

@@ -58,6 +58,7 @@ class Commands(TyperGroup):
         """Run a command; an interruption ends in one sentence."""
         try:
             return super().invoke(ctx)
-        except KeyboardInterrupt:
-            CONSOLE.print("mlffd: interrupted; run the same command again to continue", markup=False)
+        except KeyboardInterrupt as error:
+            said = str(error) or "interrupted; run the same command again to continue"
+            CONSOLE.print(f"mlffd: {said}", markup=False)
             raise typer.Exit(130) from None

@@ -7,7 +7,10 @@ from typing import Annotated
 import typer
 
 from mlff_distiller import __version__
+from mlff_distiller.cli.forecast import forecast
 from mlff_distiller.cli.lazy import Commands
+from mlff_distiller.cli.search import search
+from mlff_distiller.cli.train import train
 from mlff_distiller.core.console import CONSOLE, print_tables
 from mlff_distiller.core.errors import DistillerError
 
@@ -62,10 +65,9 @@ def label(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Wo
     _run(recipe, out, overrides, workers, until="label")
 
 
-@app.command()
-def train(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
-    """Train the students (after what comes before, if need be), and stop."""
-    _run(recipe, out, overrides, workers, until="train")
+app.command()(train)
+app.command()(forecast)
+app.command()(search)
 
 
 @app.command()

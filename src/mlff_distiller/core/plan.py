@@ -4,15 +4,17 @@ The field's type, bounds, default and sentence feed the YAML reader, ``--set``, 
 schema, the manual page and the digest; nothing is written down twice.
 """
 
+import os
+from collections.abc import Collection
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, Self, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Self, TypeVar, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from mlff_distiller.core import yaml
 from mlff_distiller.core.errors import PlanError
-from mlff_distiller.core.provenance import digest
+from mlff_distiller.core.provenance import content_digest, digest
 from mlff_distiller.core.registry import Registry, nearest
 
 P = TypeVar("P", bound="Plan")
@@ -50,6 +52,67 @@ class Plan(BaseModel):
         return digest(self.model_dump(mode="json"))
 
 
+class FilePlan(Plan):
+    """Base of settings some of which are paths: they count from the folder of the recipe, and their content matters.
+
+    Examples
+    --------
+    >>> class Weights(FilePlan):
+    ...     paths = ("file",)
+    ...     file: str = Field("model.pt", description="File of the weights.")
+    >>> Weights().located(Path("/recipes")).file
+    '/recipes/model.pt'
+    """
+
+    paths: ClassVar[tuple[str, ...]] = ()
+    """Names of the settings that are paths."""
+
+    files: ClassVar[tuple[str, ...]] = ()
+    """Names of the settings that may be a path of a file: a path where there is such a file, else any other name."""
+
+    def located(self, folder: Path) -> Self:
+        """Return the same settings with paths resolved against a folder."""
+        given = {name: getattr(self, name) for name in (*self.paths, *self.files)}
+        named = {name: value for name, value in given.items() if isinstance(value, str)}
+        found = {name: _existing(value, folder) for name, value in named.items() if name in self.files}
+        found |= {name: absolute(folder, value) for name, value in named.items() if name in self.paths}
+        return self.model_copy(update={name: str(path) for name, path in found.items() if path is not None})
+
+    def content(self, *, exclude: Collection[str] = ()) -> dict[str, Any]:
+        """Return the settings as plain data, files by the digest of their content: moved weights are the same weights.
+
+        Parameters
+        ----------
+        exclude : collection of str
+            Settings that are left out.
+        """
+        settings = self.model_dump(mode="json", exclude=set(exclude))
+        named = {*self.paths, *self.files}
+        return {name: _content(value) if name in named else value for name, value in settings.items()}
+
+
+def absolute(folder: Path, value: str) -> Path:
+    """Return a path that counts from a folder; links are kept, for through them Python finds environments.
+
+    Examples
+    --------
+    >>> absolute(Path("/recipes"), "../data").as_posix()
+    '/data'
+    """
+    return Path(os.path.abspath(folder / Path(value).expanduser()))
+
+
+def _existing(value: str, folder: Path = Path()) -> Path | None:
+    """Return the file that a setting names, or the folder if it is written as a path; None for any other name."""
+    path = absolute(folder, value)
+    return path if path.is_file() or ("/" in value and path.is_dir()) else None
+
+
+def _content(value: Any) -> Any:
+    path = _existing(value) if isinstance(value, str) and value else None
+    return value if path is None else f"sha256:{content_digest(path)}"
+
+
 def option(field: str) -> str:
     """Return the command-line form of a setting's name.
 
@@ -84,6 +147,17 @@ def load(cls: type[P], path: Path, *, overrides: list[str] | None = None) -> P:
     PlanError
         If the file is missing or malformed, or a setting is wrong; the message names the file and the key.
     """
+    return cls.parse(overridden(read(path), overrides), where=str(path))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read the settings of a YAML file as plain data, not yet checked.
+
+    Raises
+    ------
+    PlanError
+        If the file is missing, malformed or empty.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
@@ -96,41 +170,81 @@ def load(cls: type[P], path: Path, *, overrides: list[str] | None = None) -> P:
         raise PlanError(f"{path}: {error}") from error
     if not isinstance(value, dict):
         raise PlanError(f"{path} holds no settings; write a starter recipe with `mlffd init`")
-    for override in overrides or []:
-        _override(value, override)
-    return cls.parse(value, where=str(path))
+    return value
 
 
-def _override(value: dict[str, Any], override: str) -> None:
-    path, equals, text = override.partition("=")
-    keys = path.split(".")
-    if not equals or not all(keys):
-        raise PlanError(f"--set {override}: expected KEY=VALUE, for instance training.n_steps=8000")
-    try:
-        new = yaml.parse(text)
-    except PlanError as error:
-        raise PlanError(f"--set {override}: {error}") from error
-    inner: Any = value
-    for key in keys[:-1]:
-        inner = _step(inner, key, override)
-    last = keys[-1]
+def overridden(settings: dict[str, Any], overrides: Collection[str] | None) -> dict[str, Any]:
+    """Return settings with ``a.b=value`` overrides put into them.
+
+    Raises
+    ------
+    PlanError
+        If an override is malformed or leads nowhere.
+
+    Examples
+    --------
+    >>> overridden({"training": {"n_steps": 9}}, ["training.n_steps=8000", "seed=2"])
+    {'training': {'n_steps': 8000}, 'seed': 2}
+    """
+    for override in overrides or ():
+        key, equals, text = override.partition("=")
+        if not equals or not all(key.split(".")):
+            raise PlanError(f"--set {override}: expected KEY=VALUE, for instance training.n_steps=8000")
+        try:
+            put(settings, key, yaml.parse(text), where=f"--set {override}")
+        except PlanError as error:
+            said = str(error)
+            raise PlanError(said if said.startswith("--set") else f"--set {override}: {said}") from error
+    return settings
+
+
+def put(settings: dict[str, Any], key: str, value: Any, *, where: str) -> None:
+    """Put a value under a dotted key, in place.
+
+    Parameters
+    ----------
+    settings : dict
+        Settings as plain data.
+    key : str
+        For instance ``sampling.samplers.0.amplitude``.
+    value : object
+        Plain data.
+    where : str
+        What an error begins with.
+
+    Raises
+    ------
+    PlanError
+        If the key leads into a single value or beyond a list.
+
+    Examples
+    --------
+    >>> settings = {}
+    >>> put(settings, "split.test_fraction", 0.2, where="--test")
+    >>> settings
+    {'split': {'test_fraction': 0.2}}
+    """
+    *path, last = key.split(".")
+    inner: Any = settings
+    for name in path:
+        inner = _step(inner, name, where)
     if isinstance(inner, list):
-        _step(inner, last, override)
-        inner[int(last)] = new
+        _step(inner, last, where)
+        inner[int(last)] = value
     else:
-        inner[last] = new
+        inner[last] = value
 
 
-def _step(inner: Any, key: str, override: str) -> Any:
+def _step(inner: Any, key: str, where: str) -> Any:
     if isinstance(inner, list):
         if not key.isdecimal() or int(key) >= len(inner):
-            raise PlanError(f"--set {override}: '{key}' is not an entry of that list; it has 0 to {len(inner) - 1}")
+            raise PlanError(f"{where}: '{key}' is not an entry of that list; it has 0 to {len(inner) - 1}")
         return inner[int(key)]
     following = inner.setdefault(key, {})
     if following is None:
         following = inner[key] = {}
     if not isinstance(following, dict | list):
-        raise PlanError(f"--set {override}: '{key}' is a single value and has no keys below it")
+        raise PlanError(f"{where}: '{key}' is a single value and has no keys below it")
     return following
 
 

@@ -1,14 +1,14 @@
 """Columns: structures and labels as flat arrays, the content of one shard."""
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_distiller.atoms.labels import PROPERTIES, Labels
+from mlff_distiller.atoms.labels import HESSIAN, OPEN, PROPERTIES, Labels, Widths, shape, widths_of
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.schema import BITS, COLUMNS, Column, present
@@ -39,7 +39,7 @@ class Columns:
     @property
     def n_atoms(self) -> int:
         """A, the number of atoms in all."""
-        return len(self.arrays["numbers"])
+        return int(self.arrays["offsets"][-1])
 
     @property
     def sizes(self) -> Indices:
@@ -50,6 +50,11 @@ class Columns:
     def properties(self) -> list[str]:
         """Properties that at least one structure has, in the order of their bits."""
         return [name for name in PROPERTIES if name in self.arrays]
+
+    @property
+    def widths(self) -> Widths:
+        """K, the number of directions in which Hessians are known, and D, the number of features, if any."""
+        return widths_of(self.arrays)
 
     def structure(self, row: int) -> Structure:
         """Return one structure."""
@@ -158,7 +163,8 @@ def pack(ids: Sequence[int], structures: Sequence[Structure], labels: Sequence[L
     Raises
     ------
     DataError
-        If counts or shapes do not match, or the information of a structure is not plain JSON data.
+        If counts or shapes do not match, Hessians are known in different numbers of directions, embeddings have
+        different numbers of features, or the information of a structure is not plain JSON data.
 
     Examples
     --------
@@ -169,8 +175,9 @@ def pack(ids: Sequence[int], structures: Sequence[Structure], labels: Sequence[L
     labels = [Labels()] * len(structures) if labels is None else labels
     if not len(ids) == len(structures) == len(labels):
         raise DataError(f"got {len(ids)} ids, {len(structures)} structures and {len(labels)} labels; give one of each")
+    widths = common_widths({f"structure {k}": label.widths for k, label in zip(ids, labels, strict=True)})
     for number, structure, label in zip(ids, structures, labels, strict=True):
-        _check(number, structure, label)
+        _check(number, structure, label, widths)
     infos = [_encode(number, structure) for number, structure in zip(ids, structures, strict=True)]
     values: dict[str, Any] = {
         "ids": list(ids),
@@ -185,12 +192,18 @@ def pack(ids: Sequence[int], structures: Sequence[Structure], labels: Sequence[L
         "info_offsets": _cumulative([len(text) for text in infos]),
         "info": np.frombuffer(b"".join(infos), dtype=np.uint8),
     }
-    values |= {name: _fill(name, structures, labels) for name in PROPERTIES}
-    return without_absent({c.name: _typed(values[c.name], c) for c in COLUMNS})
+    found = {name for label in labels for name in label.present}
+    values |= {c.name: _fill(c, structures, labels, widths) for c in COLUMNS if c.name in found}
+    return Columns({c.name: _typed(values[c.name], c, widths) for c in COLUMNS if c.name in values})
 
 
 def concatenate(parts: Sequence[Columns]) -> Columns:
     """Return the structures of several columns behind each other.
+
+    Raises
+    ------
+    DataError
+        If Hessians are known in different numbers of directions, or embeddings have different numbers of features.
 
     Examples
     --------
@@ -199,16 +212,54 @@ def concatenate(parts: Sequence[Columns]) -> Columns:
     2
     """
     joined: dict[str, Array] = {}
+    widths = common_widths({f"part {k}": part.widths for k, part in enumerate(parts)})
     for column in COLUMNS:
         if column.axis == "offset" and all(column.name in p.arrays for p in parts):
             joined[column.name] = _cumulative(np.concatenate([np.diff(p.arrays[column.name]) for p in parts]))
         elif column.axis != "offset" and any(column.name in p.arrays for p in parts):
-            joined[column.name] = np.concatenate([_or_nan(p, column) for p in parts])
+            joined[column.name] = np.concatenate([_or_nan(p, column, widths) for p in parts])
     return Columns(joined)
 
 
-def _typed(value: Any, column: Column) -> Array:
-    given = np.asarray(value).reshape(-1, *column.shape)
+_DIFFERENT: Final = {
+    "K": ("Hessians are known in {} directions in {} and in {} in {}", "label all with the same hessian_directions"),
+    "D": ("embeddings have {} features in {} and {} in {}", "label all with the same teacher"),
+}
+
+
+def common_widths(widths: Mapping[str, Widths]) -> Widths:
+    """Return in how many directions Hessians are known and how many features embeddings have, the same for all.
+
+    Parameters
+    ----------
+    widths : dict of str to Widths
+        What a message calls each thing, and its numbers.
+
+    Raises
+    ------
+    DataError
+        If they differ.
+
+    Examples
+    --------
+    >>> common_widths({"a": {"K": 2}, "b": {}, "c": {"K": 2, "D": 64}})
+    {'K': 2, 'D': 64}
+    """
+    common: dict[str, int] = {}
+    for axis in OPEN:
+        found = {own[axis]: name for name, own in widths.items() if axis in own}
+        if len(found) > 1:
+            (n, one), (m, other), *_ = found.items()
+            what, cure = _DIFFERENT[axis]
+            raise DataError(
+                f"{what.format(n, one, m, other)}, but a data set holds one number of them; {cure}, or keep them apart"
+            )
+        common.update((axis, n) for n in found)
+    return common
+
+
+def _typed(value: Any, column: Column, widths: Widths) -> Array:
+    given = np.asarray(value).reshape(-1, *column.inner(widths))
     array = np.ascontiguousarray(given, dtype=column.dtype) if given.dtype != object else np.zeros(0)
     is_whole = array.dtype.kind == "f" or (given.dtype.kind in "iub" and np.array_equal(array, given))
     if given.size and not (is_whole and given.shape == array.shape):
@@ -216,24 +267,23 @@ def _typed(value: Any, column: Column) -> Array:
     return array
 
 
-def _fill(name: str, structures: Sequence[Structure], labels: Sequence[Labels]) -> Array:
-    column = next(c for c in COLUMNS if c.name == name)
+def _fill(column: Column, structures: Sequence[Structure], labels: Sequence[Labels], widths: Widths) -> Any:
     rows = [
-        np.full(_shape(column, structure), np.nan) if (value := getattr(label, name)) is None else value
-        for structure, label in zip(structures, labels, strict=True)
+        np.full(shape(column.name, len(structure), widths), np.nan) if value is None else value
+        for structure, value in ((s, getattr(label, column.name)) for s, label in zip(structures, labels, strict=True))
     ]
-    flat = rows and (np.concatenate(rows) if column.axis == "atom" else rows)
-    return _typed(flat, column)
+    return np.concatenate(rows) if column.axis == "atom" else rows
 
 
-def _shape(column: Column, structure: Structure) -> tuple[int, ...]:
-    return (len(structure), *column.shape) if column.axis == "atom" else column.shape
-
-
-def _check(number: int, structure: Structure, label: Labels) -> None:
+def _check(number: int, structure: Structure, label: Labels, widths: Widths) -> None:
+    if (label.hessian_directions is None) != (label.hessian_products is None):
+        raise DataError(
+            f"structure {number} ({structure.formula}) has one of {' and '.join(HESSIAN)} without the other; give both"
+        )
     for column in COLUMNS:
         if column.name in label.present:
-            found, expected = np.shape(getattr(label, column.name)), _shape(column, structure)
+            found = np.shape(getattr(label, column.name))
+            expected = shape(column.name, len(structure), widths)
             if found != expected:
                 raise DataError(
                     f"{column.name} of structure {number} ({structure.formula}) have shape {found}, not {expected}; "
@@ -252,11 +302,11 @@ def _encode(number: int, structure: Structure) -> bytes:
     return text
 
 
-def _or_nan(part: Columns, column: Column) -> Array:
+def _or_nan(part: Columns, column: Column, widths: Widths) -> Array:
     if column.name in part.arrays:
         return part.arrays[column.name]
     n = part.n_atoms if column.axis == "atom" else len(part)
-    return np.full((n, *column.shape), np.nan, dtype=column.dtype)
+    return np.full((n, *column.inner(widths)), np.nan, dtype=column.dtype)
 
 
 def without_absent(arrays: dict[str, Array]) -> Columns:

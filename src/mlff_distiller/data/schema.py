@@ -11,7 +11,7 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from mlff_distiller.atoms.labels import PROPERTIES, SPREADS
+from mlff_distiller.atoms.labels import HESSIAN, PROPERTIES, SPREADS, Widths, lengths
 
 FORMAT: Final = "mlffd-data"
 """Name of the format, in the manifest and in every shard."""
@@ -41,12 +41,15 @@ UNITS: Final = {
     "atomic_energies": "eV",
     "energy_std": "eV",
     "force_std": "eV/Angstrom",
+    "hessian_products": "eV/Angstrom^2",
 }
 """Units of everything that has one."""
 
+_NAMED_WHERE_PRESENT: Final = frozenset({*SPREADS, *HESSIAN})  # older stores know nothing of them
+
 
 def units_of(properties: Iterable[str]) -> dict[str, str]:
-    """Return the units that a manifest names; those of a committee's spread only where there is one.
+    """Return the units that a manifest names; those of a committee's spread and of Hessians only where there are some.
 
     Examples
     --------
@@ -54,7 +57,7 @@ def units_of(properties: Iterable[str]) -> dict[str, str]:
     (False, True)
     """
     found = set(properties)
-    return {name: unit for name, unit in UNITS.items() if name not in SPREADS or name in found}
+    return {name: unit for name, unit in UNITS.items() if name not in _NAMED_WHERE_PRESENT or name in found}
 
 
 SHARD_ATOMS: Final = 1_000_000
@@ -75,8 +78,9 @@ class Column:
         numpy type, byte order included.
     axis : str
         What the first axis runs over: S structures, A atoms, S + 1 offsets or the bytes of a text.
-    shape : tuple of int
-        The other axes.
+    shape : tuple of int or str
+        The other axes; "K": the number of directions in which Hessians are known, "D": the number of features of
+        embeddings, each the same in a whole store.
 
     Examples
     --------
@@ -87,7 +91,11 @@ class Column:
     name: str
     dtype: str
     axis: Axis
-    shape: tuple[int, ...] = ()
+    shape: tuple[int | Literal["K", "D"], ...] = ()
+
+    def inner(self, widths: Widths) -> tuple[int, ...]:
+        """Return the lengths of the other axes."""
+        return lengths(self.shape, widths)
 
 
 COLUMNS: Final = (
@@ -108,11 +116,17 @@ COLUMNS: Final = (
     Column("atomic_energies", "<f8", "atom"),
     Column("energy_std", "<f8", "structure"),
     Column("force_std", "<f8", "atom"),
+    Column("hessian_directions", "<f8", "atom", ("K", 3)),
+    Column("hessian_products", "<f8", "atom", ("K", 3)),
+    Column("embeddings", "<f4", "atom", ("D",)),
 )
 """All data sets. Those of properties that no structure of the shard has are left out."""
 
 BITS: Final = {name: 1 << position for position, name in enumerate(PROPERTIES)}
 """Bit of each property in ``mask``; where a bit is not set the values are NaN and mean nothing."""
+
+REFERENCE: Final = 1 << 31
+"""Bit of ``mask``: the labels are of a reference method, beside those of the teacher that is distilled."""
 
 
 def present(mask: int) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from mlff_distiller.core.plan import Plan
 from mlff_distiller.potentials.base import Potential
 from mlff_distiller.students.checkpoint import load, save
 from mlff_distiller.students.potential import StudentPotential
+from mlff_distiller.students.record import TrainingRecord
 from mlff_distiller.students.student import Student
 
 
@@ -60,7 +61,13 @@ class ASEExportPlan(Plan):
     )
 
     def write(
-        self, student: Student, path: Path, structures: Sequence[Structure], *, training: dict[str, Any] | None = None
+        self,
+        student: Student,
+        path: Path,
+        structures: Sequence[Structure],
+        *,
+        training: dict[str, Any] | None = None,
+        record: TrainingRecord | None = None,
     ) -> Agreement:
         """Write the student, read the file back and compare both on structures before the file gets its name.
 
@@ -74,6 +81,8 @@ class ASEExportPlan(Plan):
             At least one that the student covers.
         training : dict, optional
             JSON-able facts to keep in the file.
+        record : TrainingRecord, optional
+            Teacher, data, domain and errors, to keep in the file.
 
         Raises
         ------
@@ -86,8 +95,9 @@ class ASEExportPlan(Plan):
         found: list[Agreement] = []
 
         def write(temporary: Path) -> None:
-            save(student, temporary, training=training)
-            found.append(_compare(StudentPotential(load(temporary)), StudentPotential(student), structures))
+            save(student, temporary, training=training, record=record, references=structures)
+            exported = StudentPotential(load(temporary, check=False))
+            found.append(_compare(exported, StudentPotential(student), structures))
             self._gate(found[0], path)
 
         write_atomically(path, write)

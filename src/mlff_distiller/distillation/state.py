@@ -1,47 +1,20 @@
 """TrainingState: all that a run needs to continue as if it had never stopped."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
-from torch import Tensor, nn
+from torch import Tensor
 
 from mlff_distiller.core.errors import CheckpointError
 from mlff_distiller.core.files import write_bytes
 
 FORMAT = "mlffd-training-state"
-VERSION = 2
-
-
-class FlatParameters:
-    """All parameters of a module as one vector, and their gradients as another.
-
-    The module's own parameters become views, so that optimizer, averaging, clipping and saving are single
-    operations on a vector instead of loops over many small tensors.
-
-    Examples
-    --------
-    >>> layer = nn.Linear(2, 1)
-    >>> flat = FlatParameters(layer)
-    >>> with torch.no_grad():
-    ...     _ = flat.values.zero_()
-    >>> layer.bias.item()
-    0.0
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        parameters = list(module.parameters())
-        self.values = nn.Parameter(torch.cat([p.detach().flatten() for p in parameters]))
-        self.values.grad = torch.zeros_like(self.values)
-        first = 0
-        for p in parameters:
-            view = slice(first, first := first + p.numel())
-            p.data = self.values.data[view].view_as(p)
-            p.grad = self.values.grad[view].view_as(p)
+VERSION = 3
 
 
 @dataclass
@@ -54,32 +27,54 @@ class TrainingState:
         Optimizer steps done.
     epoch, batch : int
         Where the next batch is: the epoch, and its number in that epoch.
-    tensors : dict[str, Tensor]
-        Weights, their running average and the optimizer's moments, as flat vectors.
-    best_step : int
-        Step of the best validation so far.
-    best_error : float
-        Its force RMSE, eV/Angstrom.
+    kept : Any
+        Weights, their running average, what the optimizers keep, and the losses since the last validation: tensors in
+        nested dictionaries and lists.
     history : list[dict]
         One row per validation.
+    errors : list[float]
+        The error of each validation by which the best student is chosen.
     elapsed_s : float
         Time spent, over all sittings.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> path = Path(tempfile.mkdtemp()) / "state.safetensors"
+    >>> TrainingState(step=3, kept={"weights": torch.ones(2)}).save(path, digest="d")
+    >>> TrainingState.load(path, digest="d").kept
+    {'weights': tensor([1., 1.])}
     """
 
     step: int = 0
     epoch: int = 0
     batch: int = 0
-    tensors: dict[str, Tensor] = field(default_factory=dict)
-    best_step: int = 0
-    best_error: float = float("inf")
+    kept: Any = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    errors: list[float] = field(default_factory=list)
     elapsed_s: float = 0.0
+
+    @property
+    def best_error(self) -> float:
+        """Error of the best validation so far; infinite before the first."""
+        return min(self.errors, default=math.inf)
+
+    @property
+    def best_step(self) -> int:
+        """Step of the best validation so far; 0 before the first."""
+        return int(self.history[self.errors.index(self.best_error)]["step"]) if self.errors else 0
+
+    @property
+    def n_waited(self) -> int:
+        """Validations since the best one."""
+        return len(self.errors) - 1 - self.errors.index(self.best_error) if self.errors else 0
 
     def save(self, path: Path, *, digest: str) -> None:
         """Write the state atomically; ``digest`` tells which run it belongs to."""
-        facts = {name: value for name, value in vars(self).items() if name != "tensors"}
+        tensors: dict[str, Tensor] = {}
+        facts = {**vars(self), "kept": _taken_apart(self.kept, "kept", tensors)}
         metadata = {"format": FORMAT, "version": str(VERSION), "digest": digest, "facts": json.dumps(facts)}
-        write_bytes(path, serialize(self.tensors, metadata))
+        write_bytes(path, serialize(tensors, metadata))
 
     @classmethod
     def load(cls, path: Path, *, digest: str) -> "TrainingState | None":
@@ -102,6 +97,30 @@ class TrainingState:
                 )
             if metadata["digest"] != digest:
                 return None
-            return cls(tensors=tensors, **json.loads(metadata["facts"]))
+            facts = json.loads(metadata["facts"])
+            return cls(**{**facts, "kept": _put_together(facts["kept"], tensors)})
         except (SafetensorError, KeyError, TypeError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); delete it to start this training anew") from error
+
+
+def _taken_apart(value: Any, name: str, tensors: dict[str, Tensor]) -> Any:
+    """Return nested values with names instead of tensors, which go to ``tensors``; keys may be numbers, too."""
+    if isinstance(value, Tensor):
+        tensors[name] = value.detach().cpu().contiguous().clone()
+        return {"tensor": name}
+    if isinstance(value, dict):
+        return {"items": [[key, _taken_apart(inner, f"{name}/{key}", tensors)] for key, inner in value.items()]}
+    if isinstance(value, list | tuple):
+        return {"list": [_taken_apart(inner, f"{name}/{k}", tensors) for k, inner in enumerate(value)]}
+    return {"value": value}
+
+
+def _put_together(value: Any, tensors: dict[str, Tensor]) -> Any:
+    ((kind, content),) = value.items()
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "items":
+        return {key: _put_together(inner, tensors) for key, inner in content}
+    if kind == "list":
+        return [_put_together(inner, tensors) for inner in content]
+    return content

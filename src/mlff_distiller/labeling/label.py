@@ -1,14 +1,14 @@
 """Labeling: every structure gets the teacher's labels or a refusal, in a pool, continued after any interruption."""
 
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Sequence, Set
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
-from mlff_distiller.atoms.labels import SPREADS, Labels
+from mlff_distiller.atoms.labels import HESSIAN, SPREADS, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
 from mlff_distiller.core.errors import DataError, PredictionError, UnsupportedStructureError
@@ -18,11 +18,13 @@ from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.labeling.gates import GatesPlan, Refusal
 from mlff_distiller.labeling.refused import RefusedList
 from mlff_distiller.potentials.base import Identity, Potential
+from mlff_distiller.potentials.hessian import random_directions
 from mlff_distiller.potentials.plan import PotentialPlan
 from mlff_distiller.scale.pool import Pool
 from mlff_distiller.teachers.resident import resident_teacher
 
-Property = Literal["energy", "forces", "stress", "atomic_energies", "energy_std", "force_std"]
+Numbered = tuple[int, Structure]
+Property = Literal["energy", "forces", "stress", "atomic_energies", "energy_std", "force_std", "embeddings"]
 
 
 class LabelingPlan(Plan):
@@ -41,9 +43,17 @@ class LabelingPlan(Plan):
         ("energy", "forces", "stress", "energy_std", "force_std"),
         min_length=1,
         description="What to label; stress only where the teacher has it and the cell is periodic in all directions, "
-        "standard deviations only where it is a committee.",
+        "standard deviations only where it is a committee; embeddings, for the loss term of that name, if it is a "
+        "student.",
     )
     gates: GatesPlan = Field(GatesPlan(), description="Bounds of what is accepted.")
+    hessian_directions: int = Field(
+        0,
+        ge=0,
+        le=64,
+        description="Random directions per structure along which the teacher's Hessian is taken; each costs two more "
+        "calls of the teacher.",
+    )
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,8 @@ class Chunk:
     gates: GatesPlan
     teacher: PotentialPlan
     identity: Identity
+    n_directions: int = 0
+    seed: int = 0
 
 
 @dataclass
@@ -95,6 +107,7 @@ def label(
     path: Path,
     pool: Pool,
     reporter: Reporter,
+    seed: int = 0,
 ) -> LabelingResult:
     """Label a store of structures; the same call continues after a crash, with no label lost or doubled.
 
@@ -112,6 +125,8 @@ def label(
         Where tasks run.
     reporter : Reporter
         Where progress goes.
+    seed : int
+        What the directions of Hessians depend on, beside the ids of the structures.
 
     Raises
     ------
@@ -140,13 +155,20 @@ def label(
     """
     with closing(teacher_plan.build(own_process=True)) as teacher:  # before the workers, which load one each
         properties = _asked(plan, teacher)
-        uncovered = _uncovered(structures, teacher, properties)
-    inputs = {"structures": structures.digest, "properties": list(properties), "gates": plan.gates.digest()}
+        needed = {*properties, "forces"} if plan.hessian_directions else properties
+        uncovered = _uncovered(structures, teacher, needed)
+    inputs: dict[str, Any] = {
+        "structures": structures.digest,
+        "properties": list(properties),
+        "gates": plan.gates.digest(),
+    }
+    if plan.hessian_directions:
+        inputs["hessian"] = {"directions": plan.hessian_directions, "seed": seed}
     with StoreWriter(path, identity=teacher.identity.to_json(), header={"content": "labels", **inputs}) as writer:
         refused = RefusedList(path)
         if not writer.is_sealed:
             _refuse_uncovered(uncovered, refused, len(structures), reporter)
-            job = _Job(structures, plan, properties, teacher_plan, teacher.identity)
+            job = _Job(structures, plan, properties, teacher_plan, teacher.identity, seed)
             _fill(writer, refused, job, pool=pool, reporter=reporter)
         return _result(writer, refused)
 
@@ -160,6 +182,7 @@ class _Job:
     properties: tuple[str, ...]
     teacher: PotentialPlan
     identity: Identity
+    seed: int
 
     def chunks(self, done: Set[int]) -> Iterator[Chunk]:
         """Yield what is left; bounds do not depend on what is done, so a continued run asks the same batches."""
@@ -169,10 +192,19 @@ class _Job:
             if left:
                 numbers = [ids[row] for row in left]
                 structures = self.structures.structures(left)
-                yield Chunk(numbers, structures, self.properties, self.plan.gates, self.teacher, self.identity)
+                yield Chunk(
+                    numbers,
+                    structures,
+                    self.properties,
+                    self.plan.gates,
+                    self.teacher,
+                    self.identity,
+                    self.plan.hessian_directions,
+                    self.seed,
+                )
 
 
-def _uncovered(structures: Store, teacher: Potential, properties: Sequence[str]) -> list[Refusal]:
+def _uncovered(structures: Store, teacher: Potential, properties: Collection[str]) -> list[Refusal]:
     """Return the refusals of what the teacher does not cover; asked for in blocks, as that is hardly ever any."""
     ids, found = structures.ids.tolist(), []
     for rows in _blocks(range(len(ids)), 1000):
@@ -185,7 +217,7 @@ def _uncovered(structures: Store, teacher: Potential, properties: Sequence[str])
     return found
 
 
-def _fault(teacher: Potential, structures: Sequence[Structure], properties: Sequence[str]) -> str:
+def _fault(teacher: Potential, structures: Sequence[Structure], properties: Collection[str]) -> str:
     try:
         teacher.check(structures, properties)
     except UnsupportedStructureError as error:
@@ -227,33 +259,58 @@ def label_chunk(chunk: Chunk, reporter: Reporter) -> Labeled:
     teacher = resident_teacher(chunk.teacher, own_process=True)
     chunk.identity.demand(teacher.identity)  # a file may have been replaced since the first worker loaded it
     accepted, refusals = chunk.gates.screen(chunk.ids, chunk.structures)
-    result = Labeled(refusals=refusals)
-    answers = _predicted(teacher, [structure for _, structure in accepted], chunk.properties)
-    for (number, structure), answer in zip(accepted, answers, strict=True):
+
+    def labels_of(part: Sequence[Numbered]) -> list[Labels]:
+        return teacher.predict([structure for _, structure in part], chunk.properties)
+
+    labels = _kept(accepted, labels_of, chunk.gates, refusals)
+    if chunk.n_directions:
+        left = [(number, structure) for number, structure in accepted if number in labels]
+        rows = _kept(left, lambda part: _hessian_rows(teacher, part, chunk), chunk.gates, refusals)
+        labels = {k: replace(labels[k], **{name: getattr(row, name) for name in HESSIAN}) for k, row in rows.items()}
+    structures = [structure for number, structure in accepted if number in labels]
+    return Labeled(list(labels), structures, list(labels.values()), refusals)
+
+
+def _hessian_rows(teacher: Potential, part: Sequence[Numbered], chunk: Chunk) -> list[Labels]:
+    """Return directions and products alone."""
+    directions = [random_directions(len(s), chunk.n_directions, seed=chunk.seed, number=number) for number, s in part]
+    products = teacher.hessian_products([structure for _, structure in part], directions)
+    pairs = zip(directions, products, strict=True)
+    return [Labels(hessian_directions=along, hessian_products=found) for along, found in pairs]
+
+
+def _kept(
+    accepted: Sequence[Numbered],
+    ask: Callable[[Sequence[Numbered]], list[Labels]],
+    gates: GatesPlan,
+    refusals: list[Refusal],
+) -> dict[int, Labels]:
+    """Return the labels that are accepted, by the numbers of their structures; the refusals of others are noted."""
+    kept = {}
+    for (number, _), answer in zip(accepted, _answers(accepted, ask), strict=True):
         if isinstance(answer, PredictionError):
-            result.refusals.append(Refusal(number, answer.reason, answer.detail))
-        elif fault := chunk.gates.label_fault(answer):
-            result.refusals.append(Refusal(number, *fault))
+            refusals.append(Refusal(number, answer.reason, answer.detail))
+        elif fault := gates.label_fault(answer):
+            refusals.append(Refusal(number, *fault))
         else:
-            result.ids.append(number)
-            result.structures.append(structure)
-            result.labels.append(answer)
-    return result
+            kept[number] = answer
+    return kept
 
 
-def _predicted(
-    teacher: Potential, structures: list[Structure], properties: Sequence[str]
+def _answers(
+    accepted: Sequence[Numbered], ask: Callable[[Sequence[Numbered]], list[Labels]]
 ) -> list[Labels | PredictionError]:
     """Return labels or the reason why there are none; one structure that fails does not spoil the others."""
     answers: list[Labels | PredictionError] = []
-    stack: list[list[Structure] | PredictionError] = [structures]
+    stack: list[Sequence[Numbered] | PredictionError] = [accepted]
     while stack:
         item = stack.pop()
         if isinstance(item, PredictionError):
             answers.append(item)
             continue
         try:
-            answers += teacher.predict(item, properties) if item else []
+            answers += ask(item) if item else []
         except PredictionError as error:
             stack += [item[error.index + 1 :], error, item[: error.index]]
     return answers

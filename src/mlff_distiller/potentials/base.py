@@ -10,6 +10,7 @@ from mlff_distiller.atoms.elements import names
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import PropertyError, TeacherError, UnsupportedStructureError
+from mlff_distiller.potentials.hessian import Floats, finite_difference_products
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,34 @@ class Potential(ABC):
         PredictionError
             If a structure could not be evaluated; it names the index and the reason.
         """
+
+    def hessian_products(self, structures: Sequence[Structure], directions: Sequence[Floats]) -> list[Floats]:
+        """Return the products of each structure's Hessian with directions: here by finite differences of the forces.
+
+        Parameters
+        ----------
+        structures : sequence of Structure
+            As for :meth:`predict`.
+        directions : sequence of (N, K, 3)
+            Displacements of the atoms of each structure, without unit.
+
+        Returns
+        -------
+        list of (N, K, 3)
+            eV/Angstrom^2.
+
+        Raises
+        ------
+        PropertyError
+            If it does not give forces.
+        UnsupportedStructureError, PredictionError
+            As :meth:`predict` does.
+        """
+
+        def forces(displaced: Sequence[Structure]) -> list[Floats]:
+            return [np.asarray(labels.forces) for labels in self.predict(displaced, ("forces",))]
+
+        return finite_difference_products(forces, structures, directions)
 
     def close(self) -> None:  # noqa: B027 - most potentials hold nothing
         """Let go of what it holds beside memory, such as a process of its own; it may be used again."""

@@ -1,15 +1,15 @@
 """Batching: as many structures at once as memory has room for, fewer when it runs out."""
 
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import numpy as np
 
-from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import PredictionError
 from mlff_distiller.potentials.memory import Memory, is_out_of_memory
 
-Evaluate = Callable[[Sequence[Structure]], list[Labels]]
+T = TypeVar("T")
 
 _FIRST_ATOMS = 256
 _MOST_ATOMS = 1 << 16
@@ -31,6 +31,7 @@ class Batching:
 
     Examples
     --------
+    >>> from mlff_distiller.atoms.labels import Labels
     >>> counted = []
     >>> def evaluate(structures):
     ...     counted.append(len(structures))
@@ -45,8 +46,18 @@ class Batching:
         self._grows = atoms is None
         self._memory = memory or Memory()
 
-    def run(self, structures: Sequence[Structure], evaluate: Evaluate) -> list[Labels]:
-        """Return the labels of all structures, in order.
+    def run(self, structures: Sequence[Structure], evaluate: Callable[[Sequence[Structure]], list[T]]) -> list[T]:
+        """Return what a function gives for all structures, in order.
+
+        Raises
+        ------
+        PredictionError
+            As :meth:`run_slices` does.
+        """
+        return self.run_slices(structures, lambda piece: evaluate(structures[piece]))
+
+    def run_slices(self, structures: Sequence[Structure], evaluate: Callable[[slice], list[T]]) -> list[T]:
+        """Return what a function of slices of the structures gives for all of them, in order.
 
         Raises
         ------
@@ -54,13 +65,13 @@ class Batching:
             With the index among all structures, if positions are not finite, if the function raised it for one of a
             batch, or if memory does not suffice for a single structure.
         """
-        labels: list[Labels] = []
+        answers: list[T] = []
         sizes = [len(structure) for structure in structures]
-        while (first := len(labels)) < len(sizes):
+        while (first := len(answers)) < len(sizes):
             last = self._end_of_batch(sizes, first)
             try:
                 _check_finite(structures[first:last])
-                labels += self._measured(structures[first:last], evaluate)
+                answers += self._measured(slice(first, last), sum(sizes[first:last]), evaluate)
             except PredictionError as error:
                 raise error.after(first) from error
             except Exception as error:
@@ -69,7 +80,7 @@ class Batching:
                 if last - first == 1:
                     raise PredictionError(first, "out of memory", f"{sizes[first]:,} atoms") from error
                 self.atoms, self._grows = max(sum(sizes[first:last]) // 2, 1), False
-        return labels
+        return answers
 
     def _end_of_batch(self, sizes: Sequence[int], first: int) -> int:
         n_atoms, last = sizes[first], first + 1
@@ -77,17 +88,16 @@ class Batching:
             n_atoms, last = n_atoms + sizes[last], last + 1
         return last
 
-    def _measured(self, batch: Sequence[Structure], evaluate: Evaluate) -> list[Labels]:
-        n_atoms = sum(len(structure) for structure in batch)
+    def _measured(self, piece: slice, n_atoms: int, evaluate: Callable[[slice], list[T]]) -> list[T]:
         if not self._grows or 2 * n_atoms < self.atoms:
-            return evaluate(batch)
+            return evaluate(piece)
         with self._memory.watched() as peak:
-            labels = evaluate(batch)
+            answers = evaluate(piece)
         if peak.taken is not None:
             fits = 2 * self.atoms * peak.taken / n_atoms < _MARGIN * self._memory.room
             self._grows = fits and 2 * self.atoms < _MOST_ATOMS
             self.atoms *= 2 if fits else 1
-        return labels
+        return answers
 
 
 def _check_finite(structures: Sequence[Structure]) -> None:

@@ -78,6 +78,11 @@ class Combination(Potential):
         answers = [part.predict(structures, asked) for part in self.parts]
         return [self._combined(own, properties) for own in zip(*answers, strict=True)]
 
+    def hessian_products(self, structures: Sequence[Structure], directions: Sequence[Floats]) -> list[Floats]:
+        """Return the sum of the products of the parts; see the base class."""
+        answers = [part.hessian_products(structures, directions) for part in self.parts]
+        return [np.tensordot(self.weights, np.array(own), axes=1) for own in zip(*answers, strict=True)]
+
     def _asked(self, properties: frozenset[str]) -> frozenset[str]:
         return properties
 

@@ -10,7 +10,8 @@ from mlff_distiller.atoms.labels import SINGLE, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.potentials.base import Identity, Potential
 from mlff_distiller.potentials.batching import Batching
-from mlff_distiller.potentials.derivatives import AtomicEnergies, Derived, derive
+from mlff_distiller.potentials.derivatives import AtomicEnergies, Derived, Evaluation, derive, hessian_product
+from mlff_distiller.potentials.hessian import Floats
 
 
 class GraphPotential(Potential):
@@ -60,9 +61,24 @@ class GraphPotential(Potential):
         self.check(structures, properties)
         return self.batching.run(structures, lambda batch: self._evaluated(batch, properties))
 
+    def hessian_products(self, structures: Sequence[Structure], directions: Sequence[Floats]) -> list[Floats]:
+        """Return the products of each structure's Hessian with directions, exact; see the base class."""
+        self.check(structures, ("forces",))
+        return self.batching.run_slices(structures, lambda piece: self._products(structures[piece], directions[piece]))
+
+    def _products(self, batch: Sequence[Structure], directions: Sequence[Floats]) -> list[Floats]:
+        graph = Graph.from_structures(batch, self.cutoff, dtype=self.dtype, device=self.device)
+        along = torch.from_numpy(np.concatenate(directions)).to(graph.vectors)
+        products = hessian_product(self.atomic_energies, graph, along).double().cpu().numpy()
+        return np.split(products, np.cumsum([len(structure) for structure in batch])[:-1])
+
     def _evaluated(self, batch: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         graph = Graph.from_structures(batch, self.cutoff, dtype=self.dtype, device=self.device)
-        return _labels(batch, derive(self.atomic_energies, graph, properties), properties)
+        return _labels(batch, derive(self._evaluation(properties), graph, properties), properties)
+
+    def _evaluation(self, properties: Collection[str]) -> Evaluation:
+        """Return what is evaluated for some properties; where embeddings are asked for, it must give them, too."""
+        return self.atomic_energies
 
 
 def _labels(structures: Sequence[Structure], derived: Derived, properties: Collection[str]) -> list[Labels]:
@@ -79,6 +95,7 @@ def _labels(structures: Sequence[Structure], derived: Derived, properties: Colle
             forces=arrays["forces"][atoms] if "forces" in arrays else None,
             stress=_stress(arrays["virial"][index], structure) if "virial" in arrays else None,
             atomic_energies=arrays["atomic_energies"][atoms],
+            embeddings=arrays["embeddings"][atoms] if "embeddings" in arrays else None,
         )
         labels.append(everything.only(properties))
     return labels

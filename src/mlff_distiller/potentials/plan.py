@@ -1,6 +1,5 @@
 """PotentialPlan: the settings of a potential that is built where it is used, here or in an environment of its own."""
 
-import os
 from abc import abstractmethod
 from pathlib import Path
 from typing import ClassVar, Final, Self
@@ -8,8 +7,8 @@ from typing import ClassVar, Final, Self
 from pydantic import Field
 
 from mlff_distiller.core.errors import TeacherError
-from mlff_distiller.core.plan import Plan
-from mlff_distiller.core.provenance import content_digest, digest
+from mlff_distiller.core.plan import FilePlan, absolute
+from mlff_distiller.core.provenance import digest
 from mlff_distiller.potentials.base import Potential
 from mlff_distiller.potentials.worker.environment import INSTALLED
 from mlff_distiller.potentials.worker.potential import Assignment, WorkerPotential
@@ -18,7 +17,7 @@ OPERATIONAL: Final = frozenset({"environment", "time_limit_s", "memory_limit_GB"
 """Settings that say how a potential is run; the labels do not depend on them."""
 
 
-class PotentialPlan(Plan):
+class PotentialPlan(FilePlan):
     """Base of the settings of all teachers; a subclass has a field ``kind`` and loads the potential.
 
     Examples
@@ -30,9 +29,6 @@ class PotentialPlan(Plan):
 
     requirements: ClassVar[tuple[str, ...]] = ()
     """What ``mlffd teacher install`` puts into an environment of its own, as pip would be told."""
-
-    files: ClassVar[tuple[str, ...]] = ()
-    """Names of the settings that may be a path of a file; such a path counts from the recipe's folder."""
 
     uses_python_path: ClassVar[bool] = False
     """Whether it loads modules of the user's own, which in another environment too are found through PYTHONPATH."""
@@ -62,19 +58,14 @@ class PotentialPlan(Plan):
     @property
     def question(self) -> str:
         """Digest of what was asked for: the settings that the labels depend on, and the content of named files."""
-        settings = self.model_dump(mode="json", exclude=set(OPERATIONAL))
-        return digest({name: _content(value) if name in self.files else value for name, value in settings.items()})
+        return digest(self.content(exclude=OPERATIONAL))
 
     def located(self, folder: Path) -> Self:
-        """Return the same settings with the paths of files and of the environment resolved against a folder.
-
-        A setting that may also be a name is a path where there is such a file.
-        """
-        named = [name for name in self.files if isinstance(getattr(self, name), str)]
-        found = {name: _existing(getattr(self, name), folder) for name in named}
-        if self.environment not in (None, INSTALLED):
-            found["environment"] = _absolute(folder / Path(self.environment).expanduser())
-        return self.model_copy(update={name: str(path) for name, path in found.items() if path is not None})
+        """Return the same settings with the paths of files and of the environment resolved against a folder."""
+        found = super().located(folder)
+        if self.environment in (None, INSTALLED):
+            return found
+        return found.model_copy(update={"environment": str(absolute(folder, self.environment))})
 
     @property
     def n_processes(self) -> int:
@@ -133,20 +124,3 @@ def _place(plan: type[PotentialPlan]) -> str:
             "find it; move it into a module and import it from there"
         )
     return f"{plan.__module__}:{plan.__qualname__}"
-
-
-def _existing(value: str, folder: Path = Path()) -> Path | None:
-    """Return the file that a setting names, or the folder if it is written as a path; None for any other name."""
-    path = folder / Path(value).expanduser()
-    is_named = path.is_file() or ("/" in value and path.is_dir())
-    return _absolute(path) if is_named else None
-
-
-def _absolute(path: Path) -> Path:
-    return Path(os.path.abspath(path))  # links are kept: through them Python finds environments
-
-
-def _content(value: object) -> object:
-    """Return the digest of a file or folder that is named, or the value itself: moved weights are the same weights."""
-    path = _existing(value) if isinstance(value, str) and value else None
-    return value if path is None else f"sha256:{content_digest(path)}"

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,9 @@ from mlff_distiller.data.loading.dataset import MolecularDataset
 from mlff_distiller.data.splits.files import read_split
 from mlff_distiller.data.splits.split import Split
 from mlff_distiller.data.storage.store import Store
+from mlff_distiller.distillation.reference import ReferenceData, joint_digest, teachers_part
 from mlff_distiller.recipes.run_directory import RunDirectory
+from mlff_distiller.recipes.trainees import Trained
 from mlff_distiller.validation.checks.force_errors import HeldOut
 
 _ATOMS_IN_MEMORY = 5_000_000  # with edges about 500 bytes each
@@ -20,28 +23,70 @@ _ATOMS_IN_MEMORY = 5_000_000  # with edges about 500 bytes each
 
 @dataclass(frozen=True, eq=False)
 class LabeledData:
-    """The labeled structures of a run and their split."""
+    """The labeled structures of a run and their split, and the reference data beside them, if any."""
 
     store: Store
     split: Split
+    reference: ReferenceData | None = None
 
     @classmethod
-    def open(cls, directory: RunDirectory) -> "LabeledData":
+    def open(
+        cls, directory: RunDirectory, *, labels: Path | None = None, reference: str | None = None
+    ) -> "LabeledData":
         """Open the data of a run.
+
+        Parameters
+        ----------
+        directory : RunDirectory
+            The run.
+        labels : Path, optional
+            Store of the labels, where it is not the directory's own.
+        reference : str, optional
+            Store of reference data.
 
         Raises
         ------
         DataError
             If the labels or the split are missing or damaged, or do not belong together.
         """
-        store = Store.open(directory.labels)
-        return cls(store, read_split(directory.split_file, data_digest=store.digest).split)
+        store = Store.open(labels or directory.labels)
+        other = None if reference is None else Store.open(Path(reference))
+        split = read_split(directory.split_file, data_digest=joint_digest(store, other)).split
+        both = None if other is None else ReferenceData.of(store, other, split)
+        return cls(store, teachers_part(split, len(store)), both)
+
+    @classmethod
+    def of(cls, directory: RunDirectory, recipe: Trained) -> "LabeledData":
+        """Open the data of the run of a recipe; see :meth:`open`."""
+        return cls.open(directory, labels=recipe.labels(directory.path), reference=recipe.training.reference_data)
 
     def part(self, name: str) -> MolecularDataset:
         """Return "train", "validation" or "test": in memory, unless that would take more than a few GB."""
         rows: NDArray[np.int64] = getattr(self.split, name)
         part = MolecularDataset(self.store, rows=rows)
         return MolecularDataset(part, in_memory=True) if part.sizes.sum() <= _ATOMS_IN_MEMORY else part
+
+    @property
+    def digest(self) -> str:
+        """Digest of all labels."""
+        other = None if self.reference is None else self.reference.mixed.reference
+        return joint_digest(self.store, other if isinstance(other, Store) else None)
+
+    def to_train_on(self, on_reference: bool = False) -> tuple[MolecularDataset, MolecularDataset]:
+        """Return what a student is trained on and what chooses the best.
+
+        With reference data it is these that choose: they are what the student is for.
+
+        Parameters
+        ----------
+        on_reference : bool
+            Leave the teacher's labels out.
+        """
+        if self.reference is None:
+            return self.part("train"), self.part("validation")
+        train = self.reference.reference_part("train") if on_reference else self.reference.part("train")
+        validation = self.reference.reference_part("validation")
+        return MolecularDataset(train, in_memory=True), MolecularDataset(validation, in_memory=True)
 
     def held_out(self) -> HeldOut:
         """Return the test frames with the segments and systems they come from."""

@@ -1,17 +1,19 @@
 """Recipe: all settings of a run, from the seeds to the criteria of the verdict."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from pydantic import Field, StringConstraints
+from pydantic import Field, model_validator
 
 from mlff_distiller.benchmarking.step_time import StepTimePlan
 from mlff_distiller.core import plan as plans
 from mlff_distiller.core.plan import Plan, kinds
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.data.splits.plan import SplitPlan
-from mlff_distiller.distillation.plan import TrainingPlan
+from mlff_distiller.distillation.plan import AssistantPlan, TrainingPlan
 from mlff_distiller.labeling.label import LabelingPlan
+from mlff_distiller.recipes.data_recipe import Name
+from mlff_distiller.recipes.trainees import check_trainees
 from mlff_distiller.sampling.draw import SamplingPlan
 from mlff_distiller.sampling.seeds import SEEDS
 from mlff_distiller.students import STUDENTS
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     TeacherField = Any
 else:
     SeedField, StudentField, TeacherField = kinds(SEEDS), kinds(STUDENTS), kinds(TEACHERS)
-
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
 
 
 class Recipe(Plan):
@@ -48,6 +48,8 @@ class Recipe(Plan):
     64
     """
 
+    asks: ClassVar[str] = "with another teacher or other seeds"
+
     name: Name = Field(description="Name of the run, in letters, digits, dots and dashes.")
     seed: int = Field(1, ge=0, description="Seed of everything random; the same seed gives the same structures.")
     teacher: TeacherField = Field(description="The force field to distill.")
@@ -62,6 +64,9 @@ class Recipe(Plan):
     )
     students: dict[Name, StudentField] = Field(min_length=1, description="Students to train, by name.")
     training: TrainingPlan = Field(TrainingPlan(), description="How each student is trained.")
+    assistants: dict[Name, AssistantPlan] = Field(
+        {}, description="Larger students that label more structures for smaller ones, by the smaller one's name."
+    )
     validation: ValidationPlan = Field(ValidationPlan(), description="What is measured of each student.")
     timing: StepTimePlan = Field(StepTimePlan(), description="How the time per step is measured.")
     criteria: CriteriaPlan = Field(CriteriaPlan(), description="What a student must reach to be approved.")
@@ -71,10 +76,29 @@ class Recipe(Plan):
         """Digest of what makes a run this one and no other: its name, its teacher and its seeds."""
         return digest([self.name, self.teacher.question, [seed.fingerprint() for seed in self.seeds]])
 
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a student's file says of where its labels come from."""
+        return {"recipe": self.name, "teacher": self.teacher.model_dump(mode="json")}
+
+    def labels(self, folder: Path) -> Path:
+        """Return the store of labels of the run in a folder."""
+        return folder / "labels"
+
     def located(self, folder: Path) -> Self:
         """Return the recipe with the paths of files resolved against the folder of the recipe file."""
-        seeds = [seed.located(folder) for seed in self.seeds]
-        return self.model_copy(update={"seeds": seeds, "teacher": self.teacher.located(folder)})
+        return self.model_copy(
+            update={
+                "seeds": [seed.located(folder) for seed in self.seeds],
+                "teacher": self.teacher.located(folder),
+                "training": self.training.located(folder),
+            }
+        )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_trainees(list(self.students), self.assistants, self.training)
+        return self
 
 
 def load(path: Path, *, overrides: list[str] | None = None) -> Recipe:

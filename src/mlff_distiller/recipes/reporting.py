@@ -36,7 +36,7 @@ def judge_students(recipe: Recipe, directory: RunDirectory) -> Verdicts:
 
 def write_run_report(recipe: Recipe, directory: RunDirectory, verdicts: Verdicts) -> None:
     """Gather everything a reader wants to see and write ``report.html``."""
-    data = LabeledData.open(directory)
+    data = LabeledData.of(directory, recipe)
     settings = recipe.model_dump(mode="json")
     labeled = directory.record("label") or {"facts": {}}
     report = ReportData(

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from mlff_distiller.core.errors import RunDirectoryError
 from mlff_distiller.core.files import write_json, write_text
 from mlff_distiller.core.lock import FileLock
-from mlff_distiller.recipes.recipe import Recipe
+from mlff_distiller.recipes.trainees import Trained
 
 FORMAT = "mlffd-run"
 VERSION = 1
@@ -45,6 +47,11 @@ class RunDirectory:
         return self._held()[0]
 
     @property
+    def recipe_file(self) -> Path:
+        """All settings of the last command, defaults included."""
+        return self.path / "recipe.yaml"
+
+    @property
     def samples(self) -> Path:
         """Store of drawn structures."""
         return self.path / "sampling"
@@ -58,6 +65,15 @@ class RunDirectory:
     def labels(self) -> Path:
         """Store of labeled structures."""
         return self.path / "labels"
+
+    def assistance(self, student: str) -> Path:
+        """Return the store of what an assistant has labeled for a student."""
+        return self.path / "assistance" / student
+
+    @property
+    def errors_file(self) -> Path:
+        """Errors of all students on what was held out."""
+        return self.path / "errors.json"
 
     @property
     def split_file(self) -> Path:
@@ -99,7 +115,7 @@ class RunDirectory:
         return self.path / "report.html"
 
     @contextmanager
-    def opened(self, recipe: Recipe) -> Iterator[None]:
+    def opened(self, recipe: Trained) -> Iterator[None]:
         """Create or continue the directory for a recipe, and keep others out while the block runs.
 
         Raises
@@ -175,7 +191,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} is in use by another mlffd; wait for it, or stop it")
         return lock
 
-    def _claim(self, recipe: Recipe) -> None:
+    def _claim(self, recipe: Trained) -> None:
         marker = self.path / "run.json"
         others = [p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.endswith(".tmp")]
         if marker.exists():
@@ -186,7 +202,7 @@ class RunDirectory:
             )
         else:
             write_json(marker, {"format": FORMAT, "version": VERSION, "name": recipe.name, "question": recipe.question})
-        write_text(self.path / "recipe.json", recipe.model_dump_json(indent=2) + "\n")
+        write_text(self.recipe_file, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
     def _held(self) -> tuple[str, str]:
         """Return the name and the question of the recipe whose run this is."""
@@ -200,8 +216,8 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} was written by a newer release; install a newer mlff-distiller")
         return name, question
 
-    def _check(self, recipe: Recipe) -> None:
+    def _check(self, recipe: Trained) -> None:
         name, question = self._held()
         if question != recipe.question:
-            what = f"recipe '{name}'" if name != recipe.name else f"'{name}' with another teacher or other seeds"
+            what = f"recipe '{name}'" if name != recipe.name else f"'{name}' {recipe.asks}"
             raise RunDirectoryError(f"{self.path} holds the run of {what}; give another directory with --out")

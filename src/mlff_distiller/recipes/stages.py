@@ -2,31 +2,36 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar
 
 from mlff_distiller.core.console import Reporter
+from mlff_distiller.core.errors import TrainingError
 from mlff_distiller.core.provenance import digest
-from mlff_distiller.recipes.recipe import Recipe
+from mlff_distiller.distillation.world import World
 from mlff_distiller.recipes.run_directory import RunDirectory
+from mlff_distiller.recipes.trainees import Trained
 from mlff_distiller.scale.local import LocalPool
+
+R = TypeVar("R", bound=Trained)
 
 
 @dataclass(frozen=True)
-class Context:
+class Context(Generic[R]):
     """What a stage works with; it travels to worker processes."""
 
-    recipe: Recipe
+    recipe: R
     directory: RunDirectory
     student: str = ""
     digest: str = ""
     n_workers: int = 0
+    world: World = field(default_factory=World)
 
 
-Work = Callable[[Context, Reporter], dict[str, Any]]
+Work = Callable[[Context[Any], Reporter], dict[str, Any]]
 """The work of a stage: leaves its files and returns JSON-able facts about them."""
 
 
@@ -51,6 +56,8 @@ class Stage:
     runs : str
         ``beside``: in a worker process beside other stages; ``alone``: in a worker process with nobody beside it,
         because it measures time; ``here``: in this process, because it is brief or has workers of its own.
+    together : bool
+        Whether all processes take part that were started to train together; the first alone does the rest.
     files : list[Path]
         Files inside the outputs without which the stage is not done.
     """
@@ -63,6 +70,7 @@ class Stage:
     student: str = ""
     runs: Literal["beside", "alone", "here"] = "beside"
     files: Sequence[Path] = ()
+    together: bool = False
 
     @property
     def name(self) -> str:
@@ -81,7 +89,7 @@ class Stage:
         return record is not None and record["digest"] == self.digest and all(path.exists() for path in needed)
 
 
-def run_stages(stages: Sequence[Stage], context: Context, reporter: Reporter) -> int:
+def run_stages(stages: Sequence[Stage], context: Context[Any], reporter: Reporter) -> int:
     """Run the stages that are not done yet, those of one kind side by side where they may; return how many ran.
 
     Examples
@@ -92,12 +100,15 @@ def run_stages(stages: Sequence[Stage], context: Context, reporter: Reporter) ->
     0
     """
     waiting = [stage for stage in stages if not stage.is_done(context.directory)]
+    if context.world.size > 1:
+        _run_in_step(waiting, context, reporter)
+        return len(waiting)
     for _, group in groupby(waiting, key=lambda stage: (stage.kind, stage.name if stage.runs != "beside" else "")):
         _run_group(list(group), context, reporter)
     return len(waiting)
 
 
-def _run_group(group: list[Stage], context: Context, reporter: Reporter) -> None:
+def _run_group(group: list[Stage], context: Context[Any], reporter: Reporter) -> None:
     for stage in group:
         _set_stale_results_aside(stage, context.directory)
     tasks = [(stage.work, replace(context, student=stage.student, digest=stage.digest)) for stage in group]
@@ -108,7 +119,33 @@ def _run_group(group: list[Stage], context: Context, reporter: Reporter) -> None
         _note(group[index], result, context.directory)
 
 
-def _timed(task: tuple[Work, Context], reporter: Reporter) -> tuple[dict[str, Any], float]:
+def _run_in_step(waiting: list[Stage], context: Context[Any], reporter: Reporter) -> None:
+    """Run stages in several processes that train together, which enter each stage at the same time.
+
+    Raises
+    ------
+    TrainingError
+        If structures are still to be drawn or labeled, which may take longer than processes wait for each other.
+    """
+    first = context.world.rank == 0
+    if waiting and waiting[0].kind in ("audit", "sample", "label"):
+        raise TrainingError(
+            "several processes can train together, not draw or label; run `mlffd label` with the same recipe and "
+            "directory before, in one process"
+        )
+    context.world.wait()  # all have looked at what is done
+    for stage in waiting:
+        if first:
+            _set_stale_results_aside(stage, context.directory)
+        context.world.wait()
+        if first or stage.together:
+            result = _timed((stage.work, replace(context, student=stage.student, digest=stage.digest)), reporter)
+            if first:
+                _note(stage, result, context.directory)
+        context.world.wait()
+
+
+def _timed(task: tuple[Work, Context[Any]], reporter: Reporter) -> tuple[dict[str, Any], float]:
     work, context = task
     began = time.monotonic()
     return work(context, reporter), time.monotonic() - began

@@ -1,17 +1,14 @@
-"""The work of each stage: reads what earlier stages left, leaves its own files, returns facts about them."""
+"""The work of the stages around the training: each reads what earlier ones left and returns facts about its files."""
 
 from typing import Any
 
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Reporter
-from mlff_distiller.data.splits.files import write_split
-from mlff_distiller.data.splits.make import make_split
 from mlff_distiller.data.storage.store import Store
-from mlff_distiller.deployment import TARGETS
-from mlff_distiller.distillation.distill import distill
 from mlff_distiller.labeling.label import label
 from mlff_distiller.potentials.base import Potential
 from mlff_distiller.recipes.held_out import LabeledData
+from mlff_distiller.recipes.recipe import Recipe
 from mlff_distiller.recipes.reporting import judge_students, write_run_report
 from mlff_distiller.recipes.stages import Context
 from mlff_distiller.sampling.draw import draw
@@ -26,7 +23,7 @@ from mlff_distiller.validation.checks.coverage import measure_coverage
 from mlff_distiller.validation.records import write_arrays, write_measurements
 
 
-def audit_teacher(context: Context, reporter: Reporter) -> dict[str, Any]:
+def audit_teacher(context: Context[Recipe], reporter: Reporter) -> dict[str, Any]:
     """Measure what the teacher's numbers are worth; a hopeless one ends the run here."""
     recipe = context.recipe
     seeds = build_seeds(recipe.seeds, recipe.seed)
@@ -46,7 +43,7 @@ def audit_teacher(context: Context, reporter: Reporter) -> dict[str, Any]:
     return {"error_floor": result.floor.value, **{theme.name: theme.outcome for theme in result.themes}}
 
 
-def _workload(context: Context, seeds: list[Structure]) -> Workload:
+def _workload(context: Context[Recipe], seeds: list[Structure]) -> Workload:
     """Return what the teacher has to do in this run."""
     recipe = context.recipe
     tasks, pool = recipe.sampling.tasks(seeds), LocalPool(context.n_workers or recipe.teacher.n_processes)
@@ -55,10 +52,11 @@ def _workload(context: Context, seeds: list[Structure]) -> Workload:
         sum(task.n_calls for task in tasks),
         pool.size,
         recipe.labeling.chunk_size,
+        1 + 2 * recipe.labeling.hessian_directions,
     )
 
 
-def sample_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
+def sample_structures(context: Context[Recipe], reporter: Reporter) -> dict[str, Any]:
     """Draw structures around the seeds."""
     recipe = context.recipe
     store = draw(
@@ -73,7 +71,7 @@ def sample_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
     return {"n_structures": len(store), "data": store.digest}
 
 
-def label_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
+def label_structures(context: Context[Recipe], reporter: Reporter) -> dict[str, Any]:
     """Label the drawn structures with the teacher."""
     result = label(
         Store.open(context.directory.samples),
@@ -82,56 +80,19 @@ def label_structures(context: Context, reporter: Reporter) -> dict[str, Any]:
         path=context.directory.labels,
         pool=LocalPool(context.n_workers or context.recipe.teacher.n_processes),
         reporter=reporter,
+        seed=context.recipe.seed,
     )
     return {"n_labeled": result.n_labeled, "refusals": result.refusals, "data": result.store.digest}
 
 
-def split_data(context: Context, reporter: Reporter) -> dict[str, Any]:
-    """Choose what is held out."""
-    store, plan, seed = Store.open(context.directory.labels), context.recipe.split, context.recipe.seed
-    split = make_split(store, plan, seed=seed)
-    write_split(context.directory.split_file, split, data_digest=store.digest, plan=plan, seed=seed)
-    return {name: len(rows) for name, rows in vars(split).items()}
-
-
-def train_student(context: Context, reporter: Reporter) -> dict[str, Any]:
-    """Train one student."""
-    data, recipe = LabeledData.open(context.directory), context.recipe
-    outcome = distill(
-        recipe.students[context.student],
-        recipe.training,
-        train=data.part("train"),
-        validation=data.part("validation"),
-        folder=context.directory.training(context.student),
-        seed=recipe.seed,
-        digest=context.digest,
-        title=f"training {context.student}",
-        reporter=reporter,
-    )
-    return vars(outcome)
-
-
-def export_student(context: Context, reporter: Reporter) -> dict[str, Any]:
-    """Put the best weights where users look for them, if the file gives the same forces as the student."""
-    directory, name = context.directory, context.student
-    best = directory.training(name) / "best.safetensors"
-    training = {
-        "recipe": context.recipe.name,
-        "teacher": context.recipe.teacher.model_dump(mode="json"),
-        "stage_digest": context.digest,
-        **checkpoint.read_header(best)["training"],
-    }
-    structures = LabeledData.open(directory).part("test").structures()[:64]
-    parity = TARGETS.get("ase")().write(
-        checkpoint.load(best), directory.student_file(name), structures, training=training
-    )
-    return dict(vars(parity))
-
-
-def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
+def validate_student(context: Context[Recipe], reporter: Reporter) -> dict[str, Any]:
     """Measure one student on held-out frames and in dynamics."""
     plan, seed, name = context.recipe.validation, context.recipe.seed, context.student
-    data, folder, student = LabeledData.open(context.directory), context.directory.measurements(name), _student(context)
+    data, folder, student = (
+        LabeledData.of(context.directory, context.recipe),
+        context.directory.measurements(name),
+        _student(context),
+    )
     errors, parity = plan.errors.measure(student, data.held_out(), seed=seed)
     write_arrays(folder / "parity.npz", parity)
     names, starts = data.starts(plan.nve.temperature_K, n=plan.nve.n_replicas)
@@ -144,9 +105,9 @@ def validate_student(context: Context, reporter: Reporter) -> dict[str, Any]:
     return {m.name: m.value for m in measured if m.value == m.value}
 
 
-def time_student(context: Context, reporter: Reporter) -> dict[str, Any]:
+def time_student(context: Context[Recipe], reporter: Reporter) -> dict[str, Any]:
     """Time a dynamics step of one student and of the teacher, in turns, in a process of its own."""
-    names, starts = LabeledData.open(context.directory).starts(context.recipe.timing.temperature_K)
+    names, starts = LabeledData.of(context.directory, context.recipe).starts(context.recipe.timing.temperature_K)
     advance = reporter.start(f"timing {context.student}", len(starts))
     measured = context.recipe.timing.measure(
         _student(context),
@@ -160,12 +121,12 @@ def time_student(context: Context, reporter: Reporter) -> dict[str, Any]:
     return {m.name: m.value for m in measured}
 
 
-def report(context: Context, reporter: Reporter) -> dict[str, Any]:
+def report(context: Context[Recipe], reporter: Reporter) -> dict[str, Any]:
     """Judge the measurements and write verdict and report."""
     verdicts = judge_students(context.recipe, context.directory)
     write_run_report(context.recipe, context.directory, verdicts)
     return {name: verdict.verdict for name, (_, verdict) in verdicts.items()}
 
 
-def _student(context: Context) -> Potential:
+def _student(context: Context[Recipe]) -> Potential:
     return StudentPotential(checkpoint.load(context.directory.student_file(context.student)))

@@ -6,12 +6,45 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mlff_distiller.atoms.elements import names
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import UnsupportedStructureError
 from mlff_distiller.students.student import Student
+
+
+def energies_and_features(student: Student, graph: Graph) -> tuple[Tensor, Tensor]:
+    """Return energies of atoms (N,), eV, and the scalar features that enter the readout (N, C), from one evaluation.
+
+    Invariant under rotation, translation and permutation, as the energies are.
+
+    Parameters
+    ----------
+    student : Student
+        Its network ends in a part called ``readout``.
+    graph : Graph
+        The batch.
+
+    Examples
+    --------
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
+    >>> student = Student(PaiNNPlan(preset="ultra-tiny"), {1: 0.0})
+    >>> graph = Graph.from_structures([Structure([1, 1], [[0, 0, 0], [0, 0, 0.7]])], student.cutoff)
+    >>> energies_and_features(student, graph)[1].shape
+    torch.Size([2, 32])
+    """
+    seen: list[Tensor] = []
+
+    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        seen.append(inputs[0])
+
+    handle = student.network.get_submodule("readout").register_forward_pre_hook(note)
+    try:
+        return student(graph), seen[0]
+    finally:
+        handle.remove()
 
 
 def embedding(student: Student, structures: Sequence[Structure], *, batch_size: int = 32) -> NDArray[np.float32]:
@@ -43,28 +76,17 @@ def embedding(student: Student, structures: Sequence[Structure], *, batch_size: 
     unknown = {int(z) for s in structures for z in np.unique(s.numbers)} - set(student.elements)
     if unknown:
         raise UnsupportedStructureError(f"the student does not cover {names(unknown)}; use another descriptor")
-    seen: list[torch.Tensor] = []
-
-    def note(_: Any, inputs: tuple[torch.Tensor, ...]) -> None:
-        seen.append(inputs[0])
-
-    handle = student.network.readout.register_forward_pre_hook(note)
-    try:
-        with torch.no_grad():
-            parts = [
-                _means(student, structures[k : k + batch_size], seen) for k in range(0, len(structures), batch_size)
-            ]
-    finally:
-        handle.remove()
-    return np.concatenate(parts)
+    with torch.no_grad():
+        return np.concatenate(
+            [_means(student, structures[k : k + batch_size]) for k in range(0, len(structures), batch_size)]
+        )
 
 
-def _means(student: Student, structures: Sequence[Structure], seen: list[torch.Tensor]) -> NDArray[np.float32]:
+def _means(student: Student, structures: Sequence[Structure]) -> NDArray[np.float32]:
     graph = Graph.from_structures(structures, student.cutoff, dtype=student.dtype, device=student.device)
-    seen.clear()
-    student(graph)
-    sums = torch.zeros(graph.n_systems, seen[0].shape[1], dtype=torch.float64, device=student.device)
-    sums.index_add_(0, graph.system, seen[0].double())
+    _, features = energies_and_features(student, graph)
+    sums = torch.zeros(graph.n_systems, features.shape[1], dtype=torch.float64, device=student.device)
+    sums.index_add_(0, graph.system, features.double())
     counts = torch.bincount(graph.system, minlength=graph.n_systems).unsqueeze(1)
     means: NDArray[np.float32] = (sums / counts).float().cpu().numpy()
     return means

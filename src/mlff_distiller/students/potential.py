@@ -1,21 +1,31 @@
 """StudentPotential: a trained student behind the Potential contract."""
 
+import hashlib
+from collections.abc import Collection
+from functools import cached_property, partial
+
 import torch
 
+from mlff_distiller.atoms.labels import EMBEDDINGS, SINGLE
+from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.potentials.base import Identity
 from mlff_distiller.potentials.batching import Batching
+from mlff_distiller.potentials.derivatives import Evaluation
 from mlff_distiller.potentials.graph_potential import GraphPotential
+from mlff_distiller.students.embedding import energies_and_features
 from mlff_distiller.students.student import Student
 
 
 class StudentPotential(GraphPotential):
-    """A student as a Potential: energy, forces, stress and atomic energies for batches of structures.
+    """A student as a Potential: energy, forces, stress, atomic energies and embeddings for batches of structures.
+
+    Embeddings are the scalar features of each atom that enter the readout.
 
     Parameters
     ----------
     student : Student
-        Trained student; its elements and charges bound what may be asked.
+        Trained student; its elements, and the charges and spins it was trained in, bound what may be asked.
     batching : Batching, optional
         How many atoms are evaluated at once.
 
@@ -30,9 +40,12 @@ class StudentPotential(GraphPotential):
     mlff_distiller.core.errors.UnsupportedStructureError: C holds C, which student (painn ...) does not cover; ...
     """
 
+    properties = frozenset(SINGLE + EMBEDDINGS)
+
     def __init__(self, student: Student, *, batching: Batching | None = None) -> None:
         self.student = student.eval().requires_grad_(False)
         self.charges = frozenset(student.charges)
+        self.spins = frozenset(spin for _, spin in student.states.values()) or None
         super().__init__(
             student,
             cutoff=student.cutoff,
@@ -49,7 +62,32 @@ class StudentPotential(GraphPotential):
             batching=batching,
         )
 
+    def _evaluation(self, properties: Collection[str]) -> Evaluation:
+        return partial(energies_and_features, self.student) if "embeddings" in properties else self.student
+
+    def _uncovered(self, structure: Structure) -> tuple[str, str] | None:
+        return super()._uncovered(structure) or self._other_state(structure)
+
+    def _other_state(self, structure: Structure) -> tuple[str, str] | None:
+        """Return charge and spin if the composition was seen in training, but in others."""
+        if not self._has_states:
+            return None
+        charge, spin = self.student.states.get(structure.formula, (structure.charge, structure.spin))
+        if (charge, spin) == (structure.charge, structure.spin):
+            return None
+        return (
+            f"has charge {structure.charge:+d} and spin multiplicity {structure.spin}",
+            f"it learned this composition with charge {charge:+d} and spin multiplicity {spin}",
+        )
+
+    @cached_property
+    def _has_states(self) -> bool:
+        """Whether charges and spins alone do not say it; with one state for all, formulas need not be made."""
+        return len(set(self.student.states.values())) > 1
+
 
 def _digest(student: Student) -> str:
-    weights = [[name, tensor.double().flatten().tolist()] for name, tensor in student.state_dict().items()]
-    return digest([student.plan.model_dump(mode="json"), weights])
+    tensors = {name: tensor.double().cpu().numpy() for name, tensor in student.state_dict().items()}
+    weights = {name: hashlib.sha256(array.tobytes()).hexdigest() for name, array in tensors.items()}
+    settings = [student.plan.model_dump(mode="json"), student.scale, student.neighbor_norm, student.elements]
+    return digest([*settings, weights])

@@ -1,27 +1,29 @@
 """Student: a network and its priors, the atomic energies of a Graph."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.core.randomness import derived_seed
-from mlff_distiller.students.priors import ReferenceEnergies
+from mlff_distiller.students.plan import StudentPlan
+from mlff_distiller.students.priors import REPULSIONS, ReferenceEnergies, Scaling
 
 
 class Student(nn.Module):
-    """Atomic energies from a Graph: reference energies plus a scaled network.
+    """Atomic energies from a Graph: reference energies, short-range repulsion and a scaled network.
 
     Parameters
     ----------
-    plan : Plan
+    plan : StudentPlan
         Architecture, for instance :class:`~mlff_distiller.students.painn.plan.PaiNNPlan`.
     reference_energies : dict[int, float]
         Energy of each element it covers, eV.
     charges : sequence of int
-        Total charges seen in training.
+        Total charges seen in training, beside those of the states; 0 if none are known.
+    states : mapping of str to (int, int)
+        Charge and spin multiplicity in which each composition (Hill formula) was seen in training, as far as known.
     scale : float
         Unit of the network's output, eV; the RMS force in eV/Angstrom is a good choice.
     neighbor_norm : float
@@ -41,10 +43,11 @@ class Student(nn.Module):
 
     def __init__(
         self,
-        plan: Any,
+        plan: StudentPlan,
         reference_energies: dict[int, float],
         *,
-        charges: Sequence[int] = (0,),
+        charges: Sequence[int] = (),
+        states: Mapping[str, tuple[int, int]] | None = None,
         scale: float = 1.0,
         neighbor_norm: float = 1.0,
         seed: int = 0,
@@ -52,10 +55,15 @@ class Student(nn.Module):
         super().__init__()
         self.plan = plan
         self.elements = tuple(sorted(reference_energies))
-        self.charges = tuple(sorted(set(charges)))
+        self.states = {formula: (charge, spin) for formula, (charge, spin) in (states or {}).items()}
+        self.charges = tuple(sorted({*charges, *(charge for charge, _ in self.states.values())} or {0}))
         self.scale = scale
         self.neighbor_norm = neighbor_norm
+        self.scaling = Scaling(scale)
         self.reference = ReferenceEnergies([reference_energies[z] for z in self.elements])
+        self.repulsions = nn.ModuleList(
+            [repulsion(self.elements, cutoff=plan.cutoff) for repulsion in REPULSIONS[plan.repulsion]]
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derived_seed(seed, "weights"))
             self.network = plan.build(len(self.elements), neighbor_norm=neighbor_norm)
@@ -87,5 +95,7 @@ class Student(nn.Module):
     def forward(self, graph: Graph) -> Tensor:
         """Return energies of atoms (N,), eV, in float64; the network itself runs in its own precision."""
         species = self._species[graph.numbers]
-        energies: Tensor = self.reference(species) + self.scale * self.network(species, graph).double()
+        energies: Tensor = self.reference(species) + self.scaling(self.network(species, graph))
+        for repulsion in self.repulsions:
+            energies = energies + repulsion(species, graph)
         return energies

@@ -146,7 +146,7 @@ class TeacherContract:
             assert labels.is_finite
             for name in labels.present:
                 value = np.asarray(getattr(labels, name))
-                assert value.shape == shape(name, len(structure))
+                assert value.shape == shape(name, len(structure), labels.widths)
                 assert value.dtype == np.float64
 
     def test_only_what_was_asked_for(self) -> None:

@@ -1,6 +1,7 @@
 """Exporters: what ASE and numpy read back, what is refused, and that no half file is ever left."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import ase.io
 import numpy as np
 import pytest
 
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import HESSIAN, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError, DistillerError, UnknownNameError
 from mlff_distiller.data.columns import Columns, pack
@@ -354,3 +355,20 @@ def test_everything_survives_two_rounds(tmp_path: Path, name: str) -> None:
         assert source.labels(1).energy == labels.energy
         np.testing.assert_array_equal(source.labels(1).forces, labels.forces)
         np.testing.assert_allclose(source.labels(1).stress, labels.stress, rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_hessian_rows_stay_behind(name: str, tmp_path: Path) -> None:
+    skip_without_lmdb(name)
+    columns = one_molecule(2)
+    labels = [columns.labels(row) for row in range(2)]
+    rows = {key: np.ones((4, 2, 3)) for key in HESSIAN}
+    structures = [columns.structure(row) for row in range(2)]
+    with_rows = pack(range(2), structures, [replace(labels[0], **rows), labels[1]])
+    EXPORTERS.get(name)(with_rows, None, tmp_path / "rows")
+    EXPORTERS.get(name)(columns, None, tmp_path / "plain")
+    found, expected = (read_back(name, tmp_path / file) for file in ("rows", "plain"))
+    for one, other in zip(found, expected, strict=True):
+        assert one.labels.present == other.labels.present
+        assert one.labels.energy == other.labels.energy
+        assert one.structure.info == other.structure.info

@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import HESSIAN, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.loading.dataset import MolecularDataset
@@ -43,7 +43,7 @@ def test_it_gives_what_was_stored(dataset, structure, label, same):
     assert all(same(x.structure, structure(i)) for x, i in zip(several, (5, 3, 5), strict=True))
     assert [len(s) for s, _ in dataset] == dataset.sizes.tolist() == [len(structure(i)) for i in range(N)]
     assert len(dataset.structures()) == len(dataset.all_labels()) == N
-    assert dataset.properties == {"energy", "forces", "stress", "atomic_energies"}
+    assert dataset.properties == {"energy", "forces", "stress", "atomic_energies", *HESSIAN}
 
 
 def test_rows_choose_and_order(dataset, structure, same):

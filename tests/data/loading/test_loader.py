@@ -13,17 +13,19 @@ import torch
 
 from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.graph import Graph
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import HESSIAN, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError, StructureError
-from mlff_distiller.data.loading.batch import Batch
 from mlff_distiller.data.loading.dataset import MolecularDataset
 from mlff_distiller.data.loading.loader import GraphLoader
 from mlff_distiller.data.loading.transforms import Noise, RandomRotation
 from mlff_distiller.data.statistics import count_edges
 from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.potentials.analytic import lennard_jones
-from mlff_distiller.potentials.derivatives import derive
+from mlff_distiller.potentials.derivatives import derive, hessian_product
+from mlff_distiller.potentials.hessian import random_directions
+from mlff_distiller.students.painn.plan import PaiNNPlan
+from mlff_distiller.students.student import Student
 
 CUTOFF = 4.0
 GRAPH = ("numbers", "system", "centers", "neighbors", "vectors")
@@ -52,6 +54,8 @@ def labels(mixed):
             energy=float(rng.normal()) if i % 3 else None,
             forces=rng.normal(size=(len(s), 3)) if i % 2 else None,
             stress=rng.normal(size=(3, 3)) if s.is_periodic else None,
+            atomic_energies=rng.normal(size=len(s)) if i % 4 == 1 else None,
+            **{name: rng.normal(size=(len(s), 2, 3)) for name in HESSIAN if i % 4 == 2},
         )
         for i, s in enumerate(mixed)
     ]
@@ -97,6 +101,9 @@ def test_labels_travel_with_their_structures(mixed, labels, neighbors):
                 (batch.has_energy[row], label.energy, batch.energy[row]),
                 (batch.has_forces[row], label.forces, batch.forces[own]),
                 (batch.has_stress[row], label.stress, batch.stress[row]),
+                (batch.has_atomic_energies[row], label.atomic_energies, batch.atomic_energies[own]),
+                (batch.has_hessian[row], label.hessian_directions, batch.hessian_directions[own]),
+                (batch.has_hessian[row], label.hessian_products, batch.hessian_products[own]),
             ):
                 assert bool(has) == (value is not None)
                 expected = np.zeros(found.shape) if value is None else value
@@ -194,7 +201,7 @@ def test_edges_are_counted_exactly(varied, neighbors):
 
 def tensors(batch):
     own = [getattr(batch, f.name) for f in fields(batch) if f.name != "graph"]
-    return [*own, *(getattr(batch.graph, name) for name in GRAPH)]
+    return [*(value for value in own if value is not None), *(getattr(batch.graph, name) for name in GRAPH)]
 
 
 def assert_same_batches(found, expected):
@@ -294,7 +301,9 @@ def test_fresh_neighbors_are_those_of_the_cache(mixed, labels, neighbors):
             ordered.append([getattr(graph, name)[order].numpy() for name in ("centers", "neighbors", "vectors")])
         for a, b in zip(*ordered, strict=True):
             np.testing.assert_allclose(a, b, atol=1e-12)
-        assert all(torch.equal(getattr(found, f.name), getattr(expected, f.name)) for f in fields(Batch)[1:])
+        assert len(tensors(found)) == len(tensors(expected)) == 14 + len(GRAPH)
+        count = len(tensors(found)) - len(GRAPH)
+        assert all(torch.equal(a, b) for a, b in zip(tensors(found)[:count], tensors(expected), strict=False))
 
 
 def test_transformed_batches_keep_their_physics(mixed):
@@ -315,10 +324,14 @@ def test_transformed_batches_keep_their_physics(mixed):
 
 def test_masked_and_lost_labels_are_absent(mixed, labels):
     data = dataset(mixed, labels)
-    assert loader(data).properties == {"energy", "forces", "stress"}
+    assert loader(data).properties == {"energy", "forces", "stress", "atomic_energies", "hessian_products"}
     masked = loader(MolecularDataset(data, properties={"forces", "atomic_energies"}))
-    assert masked.properties == {"forces"}
+    assert masked.properties == {"forces", "atomic_energies"}
+    rows = loader(MolecularDataset(data, properties={"hessian_products"}))
+    assert sum(int(batch.has_hessian.sum()) for batch in rows.batches(0)) == 2
     for batch in masked.batches(0):
+        assert batch.hessian_products is batch.hessian_directions is batch.has_hessian is None
+        assert batch.atomic_energies is not None
         assert not batch.has_energy.any()
         assert not batch.has_stress.any()
         assert not batch.energy.any()
@@ -398,3 +411,119 @@ def test_settings_that_contradict_each_other(many):
 def test_pinning_needs_a_gpu(many):
     with pytest.raises(DataError, match="pin_memory needs a GPU"):
         loader(many, pin_memory=True)
+
+
+@pytest.mark.parametrize("neighbors", ["cached", "worker", "device"])
+def test_data_without_them_carry_no_rows(mixed, labels, neighbors):
+    plain = dataset(mixed, [label.only(["energy", "forces", "stress"]) for label in labels])
+    for batch in loader(plain, neighbors=neighbors).batches(0):
+        assert batch.hessian_products is batch.hessian_directions is batch.has_hessian is None
+        assert batch.atomic_energies is batch.has_atomic_energies is None
+        assert not batch.is_reference.any()
+    only_last = [*(label.only(["energy"]) for label in labels[:-1]), labels[6]]
+    for batch in loader(dataset(mixed, only_last), batch_size=1, neighbors=neighbors).all_in_order():
+        assert batch.hessian_products.shape == (batch.graph.n_atoms, 2, 3)  # zeros where a batch has none itself
+        assert bool(batch.has_hessian.any()) == bool(batch.hessian_products.any())
+
+
+def test_rows_of_a_rotated_batch_are_those_of_the_rotated_graph(mixed):
+    potential = lennard_jones(epsilon=0.3, sigma=1.0, cutoff=CUTOFF)
+    along = [random_directions(len(s), 2, seed=0, number=k) for k, s in enumerate(mixed)]
+    products = potential.hessian_products(mixed, along)
+    pairs = zip(along, products, strict=True)
+    rows = [Labels(hessian_directions=one, hessian_products=other) for one, other in pairs]
+    turned = MolecularDataset(dataset(mixed, rows), transform=RandomRotation(reflection=True))
+    plain, batch = (next(loader(d, batch_size=7, dtype=torch.float64).batches(0)) for d in (turned.source, turned))
+    assert not torch.allclose(plain.hessian_directions, batch.hessian_directions)
+    found = hessian_product(potential.atomic_energies, batch.graph, batch.hessian_directions)
+    torch.testing.assert_close(found, batch.hessian_products)
+
+
+LIMITS = [{"batch_size": 7}, {"max_atoms": 16}, {"max_edges": 200}]
+
+
+def joined(batches):
+    """Return energies, forces and edges of the structures of batches, structure by structure."""
+    found = []
+    for batch in batches:
+        for row in range(batch.graph.n_systems):
+            own = batch.graph.system == row
+            edges = own[batch.graph.centers]
+            found.append((float(batch.energy[row]), batch.forces[own], batch.graph.vectors[edges]))
+    return sorted(found, key=lambda one: (one[0], len(one[1]), one[1].sum().item(), one[2].sum().item()))
+
+
+def assert_same_structures(found, expected):
+    for one, other in zip(joined(found), joined(expected), strict=True):
+        assert one[0] == other[0]
+        assert torch.equal(one[1], other[1])
+        assert torch.equal(one[2], other[2])
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("neighbors", ["cached", "worker", "device"])
+@pytest.mark.parametrize("size", [2, 5])
+def test_the_shares_of_a_batch_are_the_batch(varied, limit, neighbors, size):
+    whole = loader(varied, **limit, neighbors=neighbors)
+    shares = [loader(varied, **limit, neighbors=neighbors, share=(rank, size)) for rank in range(size)]
+    assert {share.n_batches(1) for share in shares} == {whole.n_batches(1)}
+    for expected, *found in zip(whole.batches(1), *(share.batches(1) for share in shares), strict=True):
+        sizes = [batch.graph.n_systems for batch in found]
+        assert max(sizes) - min(sizes) <= 1
+        assert_same_structures(found, [expected])
+    assert_same_structures([b for share in shares for b in share.all_in_order()], whole.all_in_order())
+
+
+@pytest.mark.parametrize("limit", LIMITS)
+@pytest.mark.parametrize("micro_edges", [1, 60, 10_000])
+@pytest.mark.parametrize("share", [(0, 1), (1, 3)])
+def test_the_pieces_of_a_step_are_the_batch(varied, limit, micro_edges, share):
+    it = loader(varied, **limit, share=share, micro_edges=micro_edges)
+    for start in (0, 2):
+        for pieces, expected in zip(it.steps(3, start=start), it.batches(3, start=start), strict=True):
+            assert_same_structures(pieces, [expected])
+            for piece in pieces:
+                assert len(piece.graph.centers) <= micro_edges or piece.graph.n_systems == 1
+    uncut = loader(varied, **limit, share=share)
+    assert all(len(pieces) == 1 for pieces in uncut.steps(3))
+    assert_same_batches((pieces[0] for pieces in uncut.steps(3)), it.batches(3))
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create")  # on a machine with one core
+def test_workers_change_no_step(varied):
+    data = MolecularDataset(varied, transform=RandomRotation(), seed=3)
+    alone, shared = (loader(data, batch_size=7, micro_edges=60, share=(1, 2), n_workers=n) for n in (0, 1))
+    for found, expected in zip(shared.steps(1, start=1), alone.steps(1, start=1), strict=True):
+        assert_same_batches(found, expected)
+
+
+@pytest.mark.parametrize("neighbors", ["cached", "worker", "device"])
+def test_a_share_of_nothing_is_a_batch_of_nothing(mixed, labels, neighbors):
+    data = dataset(mixed, labels)
+    it = loader(data, batch_size=2, neighbors=neighbors, share=(3, 4), micro_edges=100, dtype=torch.float64)
+    steps = list(it.steps(0))
+    assert len(steps) == it.n_batches(0) == 4
+    for (batch,) in steps:
+        assert (batch.graph.n_systems, batch.graph.n_atoms, len(batch.graph.centers)) == (0, 0, 0)
+        assert batch.forces.shape == (0, 3)
+        assert batch.hessian_products.shape == (0, 2, 3)
+        student = Student(PaiNNPlan(preset="ultra-tiny"), {1: 0.0}, scale=1.0, neighbor_norm=1.0, seed=0).double()
+        derived = derive(
+            student, batch.graph, ("forces", "stress"), create_graph=True, directions=batch.hessian_directions
+        )
+        total = derived.energy.sum() + derived.forces.sum() + derived.hessian_products.sum()
+        gradients = torch.autograd.grad(total, list(student.parameters()), allow_unused=True, materialize_grads=True)
+        assert not any(gradient.any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("share", [(2, 2), (-1, 2), (0, 0)])
+def test_impossible_shares(many, share):
+    with pytest.raises(DataError, match="has no share of a batch; count from 0"):
+        loader(many, share=share)
+
+
+def test_impossible_pieces(many):
+    with pytest.raises(DataError, match="micro_edges of at least 1"):
+        loader(many, micro_edges=0)
+    with pytest.raises(DataError, match="micro_edges counts edges once, but the transform changes distances"):
+        loader(MolecularDataset(many, transform=Noise(displacement=0.1)), micro_edges=4)

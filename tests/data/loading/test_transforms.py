@@ -169,3 +169,23 @@ def test_impossible_transforms_are_refused():
         Compose(Centering().of(structure("slab")), RandomRotation()).inverse()
     with pytest.raises(PlanError, match="displacement"):
         Noise.parse({"displacement": 0}, where="augmentation")
+
+
+@KINDS
+def test_hessian_rows_turn_and_change_their_units(kind: str) -> None:
+    potential, rng = lennard_jones(**SETTINGS), np.random.default_rng(0)
+    s = structure(kind)
+    along = [rng.normal(size=(len(s), 3, 3))]
+    rows = Labels(hessian_directions=along[0], hessian_products=potential.hessian_products([s], along)[0])
+    turned = RandomRotation(reflection=True).apply(LabeledStructure(s, rows), rng)
+    found = potential.hessian_products([turned.structure], [turned.labels.hessian_directions])[0]
+    np.testing.assert_allclose(turned.labels.hessian_products, found, atol=1e-9)
+    assert not np.allclose(turned.labels.hessian_directions, along[0])
+    units = Units(energy_factor=27.2, length_factor=0.53)
+    converted = units.apply(LabeledStructure(s, rows))
+    other = lennard_jones(epsilon=0.3 * 27.2, sigma=1.4 * 0.53, cutoff=4.0 * 0.53)
+    expected = other.hessian_products([converted.structure], along)[0]
+    np.testing.assert_allclose(converted.labels.hessian_products, expected, rtol=1e-9, atol=1e-9)
+    assert np.array_equal(converted.labels.hessian_directions, along[0])
+    assert_same_labels(units.inverse().apply(converted).labels, rows)
+    assert Noise(displacement=0.1).apply(LabeledStructure(s, rows), rng).labels.present == ()

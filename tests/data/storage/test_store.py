@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import EMBEDDINGS, HESSIAN, SPREADS, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import file_digest
@@ -47,7 +47,7 @@ def test_every_bit_comes_back(written, structure, label, same):
     assert store.ids.tolist() == list(range(N))
     assert all(same(store.structure(i), structure(i)) for i in range(N))
     assert all(same(store.labels(i), label(i)) for i in range(N))
-    assert store.properties == {"energy", "forces", "stress", "atomic_energies"}
+    assert store.properties == {"energy", "forces", "stress", "atomic_energies", *HESSIAN}
     assert store.identity == IDENTITY
     assert store.header == {"recipe": "abc"}
     assert store.verify() == []
@@ -118,7 +118,7 @@ def test_the_layout_is_the_documented_one(tmp_path, structure, label):
     store = writer.seal()
     with h5py.File(store.path / "shards" / "000000.h5") as file:
         assert dict(file.attrs) == {"format": b"mlffd-data", "version": 1, "identity": b"null"}
-        assert set(file) == {c.name for c in COLUMNS} - {"atomic_energies", "energy_std", "force_std"}
+        assert set(file) == {c.name for c in COLUMNS} - {"atomic_energies", *SPREADS, *HESSIAN, *EMBEDDINGS}
         assert file["ids"][()].tolist() == [3, 5]
         assert file["offsets"][()].tolist() == [0, 3, 5]
         assert file["mask"][()].tolist() == [0, 1 | 2 | 4]

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlff_distiller.atoms.labels import PROPERTIES, Labels, shape
+from mlff_distiller.atoms.labels import PREDICTED, Labels, shape
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.randomness import generator
 from mlff_distiller.potentials.worker.protocol import (
@@ -49,8 +49,8 @@ def test_structures_and_labels_arrive_to_the_last_bit(seed: int, n: int, piece: 
     sizes = [len(structure) for structure in structures]
     labels = []
     for size in sizes:
-        names = [name for name in PROPERTIES if rng.random() < 0.6]
-        arrays = {name: rng.normal(size=shape(name, size)) for name in names}
+        names = [name for name in PREDICTED if rng.random() < 0.6]
+        arrays = {name: rng.normal(size=shape(name, size, {"D": 3})) for name in names}
         labels.append(Labels(**{name: array if array.shape else float(array) for name, array in arrays.items()}))
     arrays = pack_structures(structures) | pack_labels(labels, sizes)
     message = received(Message("predict", {"a": [1, None, "ä"]}, arrays).to_bytes(), piece)

@@ -19,7 +19,9 @@ from mlff_distiller.data.source import Source
 
 Booleans = NDArray[np.bool_]
 
-Property = Literal["energy", "forces", "stress", "atomic_energies", "energy_std", "force_std"]
+Property = Literal[
+    "energy", "forces", "stress", "atomic_energies", "energy_std", "force_std", "hessian_products", "embeddings"
+]
 
 
 class FilterPlan(Plan):
@@ -134,7 +136,7 @@ class _Part:
 
     def __init__(self, source: Source, rows: NDArray[np.int64]) -> None:
         self._source, self._rows = source, rows
-        self.properties = source.properties
+        self.properties, self.widths = source.properties, source.widths
 
     def __len__(self) -> int:
         return len(self._rows)

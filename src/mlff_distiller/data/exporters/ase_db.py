@@ -9,12 +9,12 @@ import numpy as np
 
 from mlff_distiller.atoms.conversion import to_ase
 from mlff_distiller.atoms.labeled import LabeledStructure
-from mlff_distiller.atoms.labels import PROPERTIES
+from mlff_distiller.atoms.labels import FIXED
 from mlff_distiller.data.exporters.target import UNITS, Indices, labeled, without, write_new
 from mlff_distiller.data.source import Source
 
 _RESULTS: Final = ("energy", "forces", "stress")
-_APART: Final = tuple(name for name in PROPERTIES if name not in _RESULTS)
+_APART: Final = tuple(name for name in FIXED if name not in _RESULTS)
 METADATA: Final = {
     "_property_unit_dict": {**UNITS, "atomic_energies": UNITS["energy"]},
     "_distance_unit": "Angstrom",

@@ -22,6 +22,8 @@ def export_data(
 ) -> None:
     """Write structures and labels to a file that other programs read.
 
+    Hessian rows and embeddings are left out: no such format knows them.
+
     Parameters
     ----------
     source : Source

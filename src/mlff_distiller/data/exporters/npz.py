@@ -8,7 +8,7 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_distiller.atoms.labels import PROPERTIES, shape
+from mlff_distiller.atoms.labels import FIXED, shape
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.blocks import blocks
 from mlff_distiller.data.columns import Columns
@@ -17,7 +17,7 @@ from mlff_distiller.data.source import Source
 
 Array = NDArray[Any]
 
-_KEYS: Final = {name: name for name in PROPERTIES} | {"energy": "E", "forces": "F"}
+_KEYS: Final = {name: name for name in FIXED} | {"energy": "E", "forces": "F"}
 
 
 class _Common(NamedTuple):
@@ -26,7 +26,6 @@ class _Common(NamedTuple):
     numbers: Array
     cell: Array
     pbc: Array
-    mask: int
     properties: tuple[str, ...]
 
 
@@ -97,9 +96,8 @@ def _common(source: Source, rows: Indices) -> tuple[_Common, int]:
     for _, columns in blocks(source, rows):
         for row in range(len(columns)):
             structure, labels = columns.structure(row), columns.labels(row)
-            mask = int(columns.arrays["mask"][row])
             cell = structure.cell * structure.pbc.any()  # the box around a molecule means nothing
-            found = _Common(structure.numbers, cell, structure.pbc, mask, labels.present)
+            found = _Common(structure.numbers, cell, structure.pbc, labels.only(FIXED).present)
             first = first or found
             _compare(first, found)
             width = max(width, len(_json(structure.info)))
@@ -112,7 +110,7 @@ def _compare(first: _Common, other: _Common) -> None:
     differing = {
         "elements or their order": not np.array_equal(first.numbers, other.numbers),
         "cells": not (np.array_equal(first.cell, other.cell) and np.array_equal(first.pbc, other.pbc)),
-        "labels": first.mask != other.mask,
+        "labels": first.properties != other.properties,
     }
     for what, differs in differing.items():
         if differs:
@@ -135,7 +133,7 @@ def _constants(common: _Common) -> dict[str, Any]:
 
 def _series(common: _Common, info_width: int) -> dict[str, _Series]:
     n = len(common.numbers)
-    labels = [name for name in PROPERTIES if name in common.properties]
+    labels = [name for name in FIXED if name in common.properties]
     series = {"R": _Series("positions", (n, 3), "<f8")}
     series |= {_KEYS[name]: _Series(name, shape(name, n), "<f8") for name in labels}
     series |= {name: _Series(name, (), "<i8") for name in ("charge", "spin")}

@@ -11,12 +11,22 @@ from torch import Tensor
 
 from mlff_distiller.atoms.batch_neighbors import find_batch_edges
 from mlff_distiller.atoms.graph import Graph
+from mlff_distiller.atoms.labels import HESSIAN, together
 from mlff_distiller.data.columns import Columns
-from mlff_distiller.data.schema import BITS
+from mlff_distiller.data.schema import BITS, COLUMNS, REFERENCE
+from mlff_distiller.data.source import Source
 
 Known = NDArray[np.bool_]
-READ: Final = frozenset({"numbers", "positions", "cells", "pbc", "mask", "energy", "forces", "stress"})
+
+TRAINED_ON: Final = ("energy", "forces", "stress", "atomic_energies", "hessian_products", "embeddings")
+"""Properties that a batch carries."""
+
+READ: Final = frozenset({"numbers", "positions", "cells", "pbc", "mask"}) | together(TRAINED_ON)
 """Arrays that a batch is made of."""
+
+_ALWAYS: Final = frozenset({"energy", "forces", "stress"})  # there with zeros, if need be
+_ENERGIES: Final = ("energy", "atomic_energies")  # large numbers, of which differences are of interest
+_HAS: Final = dict.fromkeys(HESSIAN, "has_hessian")
 
 T = TypeVar("T", bound="Graph | Batch | UnlinkedBatch")
 
@@ -41,6 +51,16 @@ class Batch:
         Cell volumes, Angstrom^3; 1 for structures that are not periodic in three directions.
     has_energy, has_forces, has_stress : (S,) bool
         Whether a structure has that label; where it has not, the value is zero and means nothing.
+    is_reference : (S,) bool
+        Whether the labels are of a reference method, beside those of the teacher.
+    atomic_energies : (N,) float64 or None
+        Energies of atoms, eV; None in data without any.
+    hessian_directions, hessian_products : (N, K, 3) or None
+        Displacements, and the Hessians times these, eV/Angstrom^2; None in data without any.
+    embeddings : (N, D) or None
+        Features of atoms as the teacher sees them; None in data without any.
+    has_atomic_energies, has_hessian, has_embeddings : (S,) bool or None
+        As the others; None with the labels.
     """
 
     graph: Graph
@@ -52,6 +72,14 @@ class Batch:
     has_energy: Tensor
     has_forces: Tensor
     has_stress: Tensor
+    is_reference: Tensor
+    atomic_energies: Tensor | None = None
+    has_atomic_energies: Tensor | None = None
+    hessian_directions: Tensor | None = None
+    hessian_products: Tensor | None = None
+    has_hessian: Tensor | None = None
+    embeddings: Tensor | None = None
+    has_embeddings: Tensor | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return _portable(vars(self))
@@ -103,15 +131,26 @@ class UnlinkedBatch:
     pbc: NDArray[np.uint8]
 
     @classmethod
-    def from_columns(cls, columns: Columns, dtype: torch.dtype) -> "UnlinkedBatch":
-        """Return the structures and labels of columns; forces, stress and volumes in ``dtype``."""
+    def from_columns(cls, columns: Columns, dtype: torch.dtype, *, of: Source | None = None) -> "UnlinkedBatch":
+        """Return the structures and labels of columns.
+
+        Parameters
+        ----------
+        columns : Columns
+            Some structures.
+        dtype : torch.dtype
+            Of everything but energies.
+        of : Source, optional
+            What they are taken from: the batch carries what is known of any structure in it. The columns themselves
+            unless given.
+        """
         arrays, sizes = columns.arrays, columns.sizes
         n_atoms = torch.from_numpy(sizes)
         return cls(
             numbers=torch.from_numpy(arrays["numbers"].astype(np.int64)),
             system=torch.repeat_interleave(n_atoms, output_size=columns.n_atoms),
             positions=torch.from_numpy(arrays["positions"]),
-            labels={"n_atoms": n_atoms.to(torch.float64), **_labels(columns, sizes, dtype)},
+            labels={"n_atoms": n_atoms.to(torch.float64), **_labels(columns, dtype, of or columns)},
             sizes=sizes,
             cells=arrays["cells"],
             pbc=arrays["pbc"],
@@ -150,18 +189,23 @@ class UnlinkedBatch:
         return _each(self, Tensor.pin_memory)
 
 
-def _labels(columns: Columns, sizes: NDArray[np.int64], dtype: torch.dtype) -> dict[str, Tensor]:
-    arrays = columns.arrays
-    has: dict[str, Known] = {name: arrays["mask"] & BITS[name] != 0 for name in ("energy", "forces", "stress")}
+def _labels(columns: Columns, dtype: torch.dtype, of: Source) -> dict[str, Tensor]:
+    arrays, carried = columns.arrays, _ALWAYS | (together(TRAINED_ON) & frozenset(of.properties))
     periodic = np.asarray(arrays["pbc"].all(axis=1))
     cells = np.where(periodic[:, None, None], arrays["cells"], np.eye(3))
-    values = {
-        "energy": _filled(arrays.get("energy"), has["energy"], ()),
-        "forces": _filled(arrays.get("forces"), np.repeat(has["forces"], sizes), (3,)).to(dtype),
-        "stress": _filled(arrays.get("stress"), has["stress"], (3, 3)).to(dtype),
+    found = {
         "volumes": torch.from_numpy(np.abs(np.linalg.det(cells))).to(dtype),
+        "is_reference": torch.from_numpy(arrays["mask"] & REFERENCE != 0),
     }
-    return values | {f"has_{name}": torch.from_numpy(known) for name, known in has.items()}
+    for column in COLUMNS:
+        if column.name not in carried:
+            continue
+        known = np.asarray(arrays["mask"] & BITS[column.name] != 0)
+        found[_HAS.get(column.name, f"has_{column.name}")] = torch.from_numpy(known)
+        rows = np.repeat(known, columns.sizes) if column.axis == "atom" else known
+        values = _filled(arrays.get(column.name), rows, column.inner(of.widths))
+        found[column.name] = values if column.name in _ENERGIES else values.to(dtype)
+    return found
 
 
 def _filled(values: Any, known: Known, shape: tuple[int, ...]) -> Tensor:

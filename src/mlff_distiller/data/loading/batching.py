@@ -47,6 +47,10 @@ class Batching:
             if number >= start:
                 yield rows
 
+    def cut(self, rows: Rows) -> list[Rows]:
+        """Return rows in consecutive pieces."""
+        return [rows[begin:end] for begin, end in self._pieces(rows)]
+
     def count(self, order: Order) -> int:
         """Return the number of batches."""
         if self.costs is None:
@@ -57,9 +61,12 @@ class Batching:
         begun = order[0:0]
         for block in range(first, len(order), _BLOCK):
             rows = np.concatenate([begun, order[block : block + _BLOCK]])
-            pieces = cut(np.ones(len(rows), np.int64) if self.costs is None else self.costs[rows], self.limit)
+            pieces = self._pieces(rows)
             # The last batch may go on in the next block.
             first_open = pieces.pop()[0] if block + _BLOCK < len(order) else len(rows)
             for begin, end in pieces:
                 yield rows[begin:end]
             begun = rows[first_open:]
+
+    def _pieces(self, rows: Rows) -> list[tuple[int, int]]:
+        return cut(np.ones(len(rows), np.int64) if self.costs is None else self.costs[rows], self.limit)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch.utils.data import Dataset
 
 from mlff_distiller.atoms.labeled import LabeledStructure
-from mlff_distiller.atoms.labels import PROPERTIES, Labels
+from mlff_distiller.atoms.labels import OPEN, PROPERTIES, Labels, Widths, together
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.randomness import generator
@@ -17,7 +17,7 @@ from mlff_distiller.data.columns import Columns, pack
 from mlff_distiller.data.loading.batching import Batching
 from mlff_distiller.data.loading.order import InOrder
 from mlff_distiller.data.loading.transforms import Transform
-from mlff_distiller.data.schema import BITS
+from mlff_distiller.data.schema import BITS, REFERENCE
 from mlff_distiller.data.source import Source
 
 Rows = NDArray[np.int64]
@@ -75,7 +75,7 @@ class MolecularDataset(Dataset[LabeledStructure]):
             raise DataError(f"'{unknown[0]}' is no property of a label; choose from {', '.join(PROPERTIES)}")
         self.source, self.transform, self.seed, self.epoch = source, transform, seed, 0
         self._rows = None if rows is None else _checked(rows, len(source))
-        self._hidden = frozenset() if properties is None else frozenset(PROPERTIES) - frozenset(properties)
+        self._hidden = frozenset() if properties is None else frozenset(PROPERTIES) - together(properties)
         if in_memory:
             self.source = self._read(np.arange(len(self)))
             self._rows = None
@@ -122,6 +122,11 @@ class MolecularDataset(Dataset[LabeledStructure]):
         return frozenset(self.source.properties) - self._hidden
 
     @property
+    def widths(self) -> Widths:
+        """K, the number of directions in which Hessians are known, and D, the number of features, if any."""
+        return {axis: n for axis, n in self.source.widths.items() if set(OPEN[axis]) <= self.properties}
+
+    @property
     def is_in_memory(self) -> bool:
         """Whether reading costs no access to files."""
         source = self.source
@@ -140,7 +145,9 @@ class MolecularDataset(Dataset[LabeledStructure]):
             return self._read(wanted, only)
         columns = self._read(wanted)
         labeled = self._labeled(columns)
-        return pack(columns.arrays["ids"].tolist(), [s for s, _ in labeled], [label for _, label in labeled])
+        packed = pack(columns.arrays["ids"].tolist(), [s for s, _ in labeled], [label for _, label in labeled])
+        packed.arrays["mask"] |= columns.arrays["mask"] & np.uint32(REFERENCE)
+        return packed
 
     def subset(self, rows: Sequence[int] | Rows) -> "MolecularDataset":
         """Return a data set of some rows, in the given order; nothing is copied.

@@ -8,14 +8,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mlff_distiller.atoms.graph import Graph
+from mlff_distiller.atoms.labels import OF_ATOMS
 from mlff_distiller.atoms.neighbors import Edges, find_edges
 from mlff_distiller.data.columns import Columns
 from mlff_distiller.data.loading.batch import Batch, UnlinkedBatch
 from mlff_distiller.data.source import Source
 
 Rows = NDArray[np.int64]
-
-_OF_ATOMS = ("forces",)
 
 
 class GraphCache:
@@ -41,7 +40,7 @@ class GraphCache:
 
     def __init__(self, source: Source, cutoff: float, dtype: torch.dtype) -> None:
         columns = source.take(np.arange(len(source)))
-        everything = UnlinkedBatch.from_columns(columns, dtype)
+        everything = UnlinkedBatch.from_columns(columns, dtype, of=source)
         self._numbers, self._labels = everything.numbers, everything.labels
         self._atoms = _Ragged(columns.sizes)
         parts = [_compact(edges, dtype) for edges in _searched(columns, cutoff)]
@@ -67,7 +66,7 @@ class GraphCache:
             vectors=self._vectors[edges],
             n_systems=len(rows),
         )
-        labels = {name: value[atoms if name in _OF_ATOMS else chosen] for name, value in self._labels.items()}
+        labels = {name: value[atoms if name in OF_ATOMS else chosen] for name, value in self._labels.items()}
         return Batch(graph=graph, **labels)
 
 
@@ -82,7 +81,7 @@ class _Ragged:
         """Return flat indices of the items of rows, their counts, and where each row begins in the result."""
         sizes = self.sizes[rows]
         ends = sizes.cumsum(0)
-        total, begins = int(ends[-1]), ends - sizes
+        total, begins = int(sizes.sum()), ends - sizes
         shift = torch.repeat_interleave(self.first[rows] - begins, sizes, output_size=total)
         return shift + torch.arange(total), sizes, begins
 

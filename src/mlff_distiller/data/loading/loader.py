@@ -1,8 +1,10 @@
 """GraphLoader: training batches in an order that can be resumed, with neighbors cached or found anew."""
 
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, Literal
+from itertools import islice
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -10,7 +12,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from mlff_distiller.core.errors import DataError, DistillerError
-from mlff_distiller.data.loading.batch import READ, Batch, UnlinkedBatch
+from mlff_distiller.data.loading.batch import READ, TRAINED_ON, Batch, UnlinkedBatch
 from mlff_distiller.data.loading.batching import Batching
 from mlff_distiller.data.loading.dataset import MolecularDataset
 from mlff_distiller.data.loading.graph_cache import GraphCache
@@ -20,9 +22,6 @@ from mlff_distiller.data.statistics import count_edges
 Rows = NDArray[np.int64]
 Task = tuple[int, Rows]
 Made = Batch | UnlinkedBatch | DistillerError
-
-TRAINED_ON: Final = ("energy", "forces", "stress")
-"""Properties that a batch carries."""
 
 
 class GraphLoader:
@@ -57,6 +56,12 @@ class GraphLoader:
         Put batches in page-locked memory, for faster copies to a GPU.
     device : torch.device or str
         Where batches are put.
+    share : (int, int)
+        Which of how many processes that train together this one is, counted from 0: of every batch, it gets the
+        structures ``rank::n``, which may be none. Limits are those of the batch that they train on together.
+    micro_edges : int, optional
+        Most edges that are worked on at once: :meth:`steps` cuts batches into such pieces, whose gradients are added
+        up. A structure with more is a piece of its own.
 
     Raises
     ------
@@ -91,7 +96,13 @@ class GraphLoader:
         prefetch: int = 2,
         pin_memory: bool = False,
         device: torch.device | str = "cpu",
+        share: tuple[int, int] = (0, 1),
+        micro_edges: int | None = None,
     ) -> None:
+        if not 0 <= share[0] < share[1]:
+            raise DataError(f"process {share[0]} of {share[1]} has no share of a batch; count from 0 to {share[1] - 1}")
+        if micro_edges is not None and micro_edges < 1:
+            raise DataError("give a loader micro_edges of at least 1, or leave them out")
         if not len(dataset):
             raise DataError("the data set is empty; a loader needs at least one structure")
         if pin_memory and not torch.cuda.is_available():
@@ -106,6 +117,8 @@ class GraphLoader:
             if n_workers and self._cache is None
             else None
         )
+        self._share = slice(share[0], None, share[1])
+        self._micro = None if micro_edges is None else Batching(micro_edges, self._costs("micro_edges"))
         self._batching = self._limited(batch_size=batch_size, max_atoms=max_atoms, max_edges=max_edges)
         self._counts: dict[int, int] = {}
 
@@ -115,7 +128,7 @@ class GraphLoader:
 
     @property
     def properties(self) -> frozenset[str]:
-        """What structures may be labeled with, of energy, forces and stress."""
+        """What structures may be labeled with, of what a batch carries."""
         return self.dataset.properties & frozenset(TRAINED_ON)
 
     def n_batches(self, epoch: int) -> int:
@@ -126,15 +139,32 @@ class GraphLoader:
         return self._counts[key]
 
     def batches(self, epoch: int, *, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch, from batch ``start`` on.
+        """Yield the batches of an epoch (this process's share of each), from batch ``start`` on.
 
         With workers, one pass is under way at a time: beginning another ends this one with a DataError.
         """
-        return self._made((epoch, rows) for rows in self._batching.batches(self._order(epoch), start=start))
+        return self._made((epoch, rows) for rows in self._shares(self._order(epoch), start=start))
+
+    def steps(self, epoch: int, *, start: int = 0) -> Iterator[list[Batch]]:
+        """Yield the batches of an epoch in pieces of at most ``micro_edges``, a list for each step of an optimizer."""
+        counts: deque[int] = deque()  # of steps whose pieces are being made
+
+        def tasks() -> Iterator[Task]:
+            for rows in self._shares(self._order(epoch), start=start):
+                pieces = [rows] if self._micro is None or not len(rows) else self._micro.cut(rows)
+                counts.append(len(pieces))
+                yield from ((epoch, piece) for piece in pieces)
+
+        made = self._made(tasks())
+        for first in made:
+            yield [first, *islice(made, counts.popleft() - 1)]
 
     def all_in_order(self) -> Iterator[Batch]:
-        """Yield every structure once, in the given order, transformed as in epoch 0, for evaluation."""
-        return self._made((0, rows) for rows in self._batching.batches(InOrder(len(self))))
+        """Yield every structure (of this process's share) once, in order, transformed as in epoch 0, for evaluation."""
+        return self._made((0, rows) for rows in self._shares(InOrder(len(self))))
+
+    def _shares(self, order: Order, *, start: int = 0) -> Iterator[Rows]:
+        return (rows[self._share] for rows in self._batching.batches(order, start=start))
 
     def _order(self, epoch: int) -> Order:
         return Shuffle(len(self), seed=self.seed, epoch=epoch) if self.shuffle else InOrder(len(self))
@@ -173,7 +203,7 @@ class GraphLoader:
             return self.dataset.sizes
         transform = self.dataset.transform
         if transform is not None and not transform.keeps_distances:
-            raise DataError("max_edges counts edges once, but the transform changes distances; use max_atoms")
+            raise DataError(f"{name} counts edges once, but the transform changes distances; use max_atoms")
         return count_edges(self.dataset, self.cutoff) if self._cache is None else self._cache.n_edges
 
 
@@ -188,7 +218,8 @@ class _BatchMaker(Dataset[Made]):
     def __getitem__(self, task: Task) -> Made:
         epoch, rows = task
         try:
-            batch = UnlinkedBatch.from_columns(self.dataset.at_epoch(epoch).take(rows, only=READ), self.dtype)
+            data = self.dataset.at_epoch(epoch)
+            batch = UnlinkedBatch.from_columns(data.take(rows, only=READ), self.dtype, of=data)
             return batch if self.cutoff is None else batch.link(self.cutoff)
         except DistillerError as error:  # as a value it keeps its one sentence; torch would add the worker's traceback
             return error

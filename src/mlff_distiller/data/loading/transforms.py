@@ -5,19 +5,23 @@ moves atoms against each other drops the labels: they belong to the structure as
 """
 
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
 from mlff_distiller.atoms.labeled import LabeledStructure
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import EMBEDDINGS, HESSIAN, Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.plan import Plan
 
 Floats = NDArray[np.float64]
+
+_VECTORS: Final[tuple[str, ...]] = ("forces", *HESSIAN)
+_UNITLESS: Final = frozenset({"hessian_directions", *EMBEDDINGS})
+_LENGTHS: Final = {"forces": 1, "force_std": 1, "stress": 3, "hessian_products": 2}  # by which a unit is divided
 
 
 class Transform(Protocol):
@@ -44,7 +48,7 @@ class Transform(Protocol):
 
 
 class Rotation:
-    """A rotation, or rotation and reflection, of everything: positions, cell, forces and stress.
+    """A rotation, or rotation and reflection, of everything: positions, cell, forces, Hessian rows and stress.
 
     Vectors become R v, the stress R S R^T; energies stay.
 
@@ -83,13 +87,11 @@ class Rotation:
     def apply(self, labeled: LabeledStructure, rng: np.random.Generator | None = None) -> LabeledStructure:
         """Return the rotated structure and labels."""
         (structure, labels), turn = labeled, self.matrix.T
+        turned: dict[str, Any] = {name: getattr(labels, name) @ turn for name in _VECTORS if name in labels.present}
+        if labels.stress is not None:
+            turned["stress"] = self.matrix @ labels.stress @ turn
         return LabeledStructure(
-            structure.moved(structure.positions @ turn, cell=structure.cell @ turn),
-            replace(
-                labels,
-                forces=None if labels.forces is None else labels.forces @ turn,
-                stress=None if labels.stress is None else self.matrix @ labels.stress @ turn,
-            ),
+            structure.moved(structure.positions @ turn, cell=structure.cell @ turn), replace(labels, **turned)
         )
 
     def inverse(self) -> "Rotation":
@@ -253,10 +255,13 @@ class Units(Plan):
     def apply(self, labeled: LabeledStructure, rng: np.random.Generator | None = None) -> LabeledStructure:
         """Return structure and labels in the new units."""
         (structure, labels), length = labeled, self.length_factor
-        powers = {"forces": 1, "force_std": 1, "stress": 3}
-        scaled = {n: getattr(labels, n) * self.energy_factor / length ** powers.get(n, 0) for n in labels.present}
+        scaled = {
+            name: getattr(labels, name) * self.energy_factor / length ** _LENGTHS.get(name, 0)
+            for name in labels.present
+            if name not in _UNITLESS
+        }
         return LabeledStructure(
-            structure.moved(structure.positions * length, cell=structure.cell * length), Labels(**scaled)
+            structure.moved(structure.positions * length, cell=structure.cell * length), replace(labels, **scaled)
         )
 
     def inverse(self) -> "Units":

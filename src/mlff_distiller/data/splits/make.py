@@ -38,6 +38,7 @@ def make_split(source: Source, plan: SplitPlan, *, seed: int, descriptor: Descri
     >>> len(split.train), len(split.validation), len(split.test)
     (8, 1, 1)
     """
+    plan = settled(source, plan)
     if plan.kind != "segment":
         return split_by_group(find_groups(source, plan, seed=seed, descriptor=descriptor), plan, seed=seed)
     known: dict[str, str] = {}  # one copy of each name, however many structures it is written with
@@ -49,3 +50,21 @@ def make_split(source: Source, plan: SplitPlan, *, seed: int, descriptor: Descri
             for name, names in ((segment_of(info, row), segments), (stratum_of(info, row), strata)):
                 names.append(known.setdefault(name, name))
     return split_by_segment(segments, plan, seed=seed, strata=strata)
+
+
+def settled(source: Source, plan: SplitPlan) -> SplitPlan:
+    """Return the plan with the kind that "auto" means for these structures.
+
+    Examples
+    --------
+    >>> from mlff_distiller.atoms.structure import Structure
+    >>> from mlff_distiller.data.columns import pack
+    >>> settled(pack([0], [Structure([1], [[0, 0, 0]])]), SplitPlan(kind="auto")).kind
+    'random'
+    """
+    if plan.kind != "auto":
+        return plan
+    have = all(
+        isinstance(columns.info(k).get("segment"), str) for _, columns in blocks(source) for k in range(len(columns))
+    )
+    return plan.model_copy(update={"kind": "segment" if have else "random"})

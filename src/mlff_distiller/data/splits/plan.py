@@ -16,10 +16,11 @@ class SplitPlan(Plan):
     'segment'
     """
 
-    kind: Literal["segment", "random", "formula", "molecule", "cluster"] = Field(
+    kind: Literal["segment", "random", "formula", "molecule", "cluster", "auto"] = Field(
         "segment",
         description="What is held out as a whole: trajectory segments, single structures, compositions, molecules "
-        "(all conformers), or clusters of structures that are alike.",
+        "(all conformers), or clusters of structures that are alike; auto: segments where every structure names one, "
+        "otherwise single structures.",
     )
     validation_fraction: float = Field(
         0.1, gt=0, lt=0.5, description="Part of the data that watches the training and chooses the best."

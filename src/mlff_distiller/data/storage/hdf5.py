@@ -15,6 +15,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.atoms.labels import Widths, widths_of
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.files import write_bytes
 from mlff_distiller.data.columns import Columns
@@ -87,12 +88,15 @@ class Layout:
         Where each array begins, in bytes; empty for a compressed file.
     is_contiguous : bool
         Whether arrays may be read in part at their places.
+    widths : Widths
+        Directions in which Hessians are known, and features of embeddings, if any.
     inode : int
         Which file it was; another one under its name has another layout.
     """
 
     places: dict[str, int]
     is_contiguous: bool
+    widths: Widths
     inode: int
 
 
@@ -109,8 +113,9 @@ def read_layout(path: Path) -> Layout:
         arrays = {name: file[name] for name in _names(file)}
         _check_types(path, {name: array.dtype for name, array in arrays.items()})
         places = {name: (array.id.get_offset(), array.size) for name, array in arrays.items()}
+        widths = widths_of(file)
     is_contiguous = all(place is not None or not size for place, size in places.values())
-    return Layout({name: place or 0 for name, (place, _) in places.items()}, is_contiguous, inode)
+    return Layout({name: place or 0 for name, (place, _) in places.items()}, is_contiguous, widths, inode)
 
 
 def map_columns(path: Path) -> tuple[Columns, Callable[[], None]]:
@@ -151,6 +156,18 @@ def read_index(path: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """
     with _opened(path) as file:
         return file["ids"][()], np.diff(file["offsets"][()])
+
+
+def read_widths(path: Path) -> Widths:
+    """Return in how many directions the Hessians of a file are known, and how many features it has, if any.
+
+    Raises
+    ------
+    DataError
+        If the file cannot be read.
+    """
+    with _opened(path) as file:
+        return widths_of(file)
 
 
 def read_identity(path: Path) -> dict[str, str] | None:
@@ -225,7 +242,7 @@ def _check(path: Path, columns: Columns) -> None:
     sizes = {"structure": len(columns), "offset": len(columns) + 1}
     sizes |= {"atom": int(arrays["offsets"][-1]), "byte": int(arrays["info_offsets"][-1])}
     for column in COLUMNS:
-        expected = (sizes[column.axis], *column.shape)
+        expected = (sizes[column.axis], *column.inner(columns.widths))
         if column.name in arrays and arrays[column.name].shape != expected:
             raise DataError(
                 f"{path}: {column.name} has shape {arrays[column.name].shape}, not {expected}; the file is damaged: "

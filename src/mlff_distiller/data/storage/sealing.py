@@ -7,14 +7,34 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.atoms.labels import OPEN, Widths
 from mlff_distiller.core.cutting import cut
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import file_digest
-from mlff_distiller.data.columns import Columns, concatenate
+from mlff_distiller.data.columns import Columns, common_widths, concatenate
 from mlff_distiller.data.schema import ShardEntry
-from mlff_distiller.data.storage.hdf5 import map_columns, read_index
+from mlff_distiller.data.storage.hdf5 import map_columns, read_index, read_widths
 
 Integers = NDArray[np.int64]
+
+
+def sealed_widths(path: Path, sealed: list[ShardEntry]) -> Widths:
+    """Return in how many directions the Hessians of shards are known, and how many features they have, if any.
+
+    Parameters
+    ----------
+    path : Path
+        The store's directory.
+    sealed : list of ShardEntry
+        Its shards.
+
+    Raises
+    ------
+    DataError
+        If shards differ in it.
+    """
+    files = [entry.file for entry in sealed if set().union(*OPEN.values()) & set(entry.properties)]
+    return common_widths({str(path / file): read_widths(path / file) for file in files})
 
 
 def arrange(path: Path, sealed: list[ShardEntry], shard_atoms: int) -> Iterator[ShardEntry | Columns]:

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mlff_distiller.atoms.labels import OPEN, Widths
 from mlff_distiller.core.cutting import cut
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.data.columns import OFFSETS, Columns, concatenate, pack, without_absent
+from mlff_distiller.data.columns import OFFSETS, Columns, common_widths, concatenate, pack, without_absent
 from mlff_distiller.data.schema import COLUMNS, Column, ShardEntry
-from mlff_distiller.data.storage.hdf5 import Layout, map_columns, read_layout
+from mlff_distiller.data.storage.hdf5 import Layout, map_columns, read_layout, read_widths
 
 Integers = NDArray[np.int64]
 Piece = tuple[int, int, int]
@@ -47,11 +48,20 @@ class Shards:
     def __init__(self, path: Path, entries: list[ShardEntry]) -> None:
         self.files = [(path / entry.file).absolute() for entry in entries]
         self._first = [0, *accumulate(entry.n_structures for entry in entries)]
+        having = [[k for k, entry in enumerate(entries) if {*names} & {*entry.properties}] for names in OPEN.values()]
+        self._with_open_axes = {shards[0] for shards in having if shards}
         self._is_large = sum(entry.n_bytes for entry in entries) > _MAPPED_BYTES
         self._lock = Lock()
         self._columns: OrderedDict[int, tuple[Columns, Callable[[], None]]] = OrderedDict()
         self._layouts: dict[int, Layout] = {}
         self._descriptors: OrderedDict[int, int] = OrderedDict()
+
+    @property
+    def widths(self) -> Widths:
+        """K, the number of directions in which Hessians are known, and D, the number of features, if any."""
+        return common_widths(
+            {str(file): read_widths(file) for file in map(self.files.__getitem__, self._with_open_axes)}
+        )
 
     def take(self, rows: Integers, *, only: Collection[str] | None = None) -> Columns:
         """Return a copy of rows of the store, in the given order; of some arrays only, if said.
@@ -106,6 +116,7 @@ class Shards:
         """Read rows piece by piece from their places in the files."""
         layouts = {shard: self._layouts[shard] for shard in shards}
         files = {shard: self._descriptor(shard) for shard in sorted(layouts)}
+        widths = common_widths({f"shard {k}": layout.widths for k, layout in layouts.items()})
         wanted = [c for c in COLUMNS if c.axis != "offset" and (only is None or c.name in only)]
         pieces: dict[str, list[Piece]] = {"structure": [(k, row, row + 1) for k, row in zip(shards, rows, strict=True)]}
         arrays: dict[str, NDArray[Any]] = {}
@@ -116,7 +127,7 @@ class Shards:
             arrays[name] = np.cumsum([0, *(last - first for _, first, last in pieces[axis])])
         for column in wanted:
             if any(column.name in layout.places for layout in layouts.values()):
-                arrays[column.name] = _read(column, files, layouts, pieces[column.axis])
+                arrays[column.name] = _read(column, widths, files, layouts, pieces[column.axis])
         self._close_files(_OPEN_FILES)
         return without_absent(arrays)
 
@@ -154,18 +165,21 @@ class Shards:
         self._close_files(0)
 
 
-def _read(column: Column, files: dict[int, int], layouts: dict[int, Layout], pieces: list[Piece]) -> NDArray[Any]:
+def _read(
+    column: Column, widths: Widths, files: dict[int, int], layouts: dict[int, Layout], pieces: list[Piece]
+) -> NDArray[Any]:
     """Return pieces of one array, read from open files; NaN where a shard has no such property."""
-    pread, size = os.pread, np.dtype(column.dtype).itemsize * math.prod(column.shape)
+    inner = column.inner(widths)
+    pread, size = os.pread, np.dtype(column.dtype).itemsize * math.prod(inner)
     at = {k: (files[k], layout.places.get(column.name)) for k, layout in layouts.items()}
     content = bytearray()
     for k, first, last in pieces:
         descriptor, place = at[k]
         if place is None:
-            content += np.full((last - first, *column.shape), np.nan, dtype=column.dtype).tobytes()
+            content += np.full((last - first, *inner), np.nan, dtype=column.dtype).tobytes()
         else:
             content += pread(descriptor, (last - first) * size, place + first * size)
     expected = sum(last - first for _, first, last in pieces) * size
     if len(content) != expected:
         raise DataError(f"{column.name} of a shard is cut short; look with `mlffd data verify`")
-    return np.frombuffer(content, dtype=column.dtype).reshape(-1, *column.shape)
+    return np.frombuffer(content, dtype=column.dtype).reshape(-1, *inner)

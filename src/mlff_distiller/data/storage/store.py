@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import Labels, Widths
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.provenance import digest, file_digest
@@ -105,6 +105,11 @@ class Store:
     def properties(self) -> set[str]:
         """Properties that at least one structure has."""
         return set(self.manifest.properties)
+
+    @cached_property
+    def widths(self) -> Widths:
+        """K, the number of directions in which Hessians are known, and D, the number of features, if any."""
+        return self._shards.widths
 
     @property
     def digest(self) -> str:

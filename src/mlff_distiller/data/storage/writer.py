@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.labels import Labels, Widths
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.cutting import cut
 from mlff_distiller.core.errors import DataError, DistillerError
 from mlff_distiller.core.files import flush, write_bytes, write_json
 from mlff_distiller.core.lock import FileLock
 from mlff_distiller.core.provenance import stamp
-from mlff_distiller.data.columns import Columns, concatenate, pack
+from mlff_distiller.data.columns import Columns, common_widths, concatenate, pack
 from mlff_distiller.data.schema import (
     FORMAT,
     JOURNALS,
@@ -42,7 +42,7 @@ from mlff_distiller.data.storage.gate import Gate, unwritable
 from mlff_distiller.data.storage.hdf5 import map_columns, read_index, write_columns
 from mlff_distiller.data.storage.ids import IdSet
 from mlff_distiller.data.storage.journal import Journal
-from mlff_distiller.data.storage.sealing import arrange
+from mlff_distiller.data.storage.sealing import arrange, sealed_widths
 from mlff_distiller.data.storage.store import (
     Store,
     check_same,
@@ -113,6 +113,7 @@ class StoreWriter:
         self.done_ids = IdSet()
         self._lock: FileLock | None = None
         self._pending_atoms = 0
+        self._widths: Widths = {}
         asked = {"identity": identity, "header": header, "shard_atoms": shard_atoms, "compressed": compressed}
         if not self.is_sealed:
             _refuse_foreign(path)
@@ -139,7 +140,8 @@ class StoreWriter:
         Raises
         ------
         DataError
-            If an id is there already, counts or shapes do not match, the store is sealed, or the disk is full.
+            If an id is there already, counts or shapes or numbers of directions do not match, the store is sealed, or
+            the disk is full.
         """
         self.append_columns(pack(ids, structures, labels))
 
@@ -159,6 +161,7 @@ class StoreWriter:
             raise DataError("an id is given to two structures of one append; every id is stored once")
         if not len(columns):
             return
+        self._widths = common_widths({str(self.path): self._widths, "what is appended": columns.widths})
         self._journal.append(columns)
         self.done_ids.add(ids)
         self._pending_atoms += columns.n_atoms
@@ -227,7 +230,10 @@ class StoreWriter:
         for slot in self._slots():  # journals first: what is being sealed meanwhile is then seen twice, not never
             for record in Journal(self._journal_file(slot)).read():
                 self.done_ids.add(record.arrays["ids"])
-        for entry in sealed_entries(self.path):
+                self._widths = {**record.widths, **self._widths}
+        entries = sealed_entries(self.path)
+        self._widths = {**sealed_widths(self.path, entries), **self._widths}
+        for entry in entries:
             self.done_ids.add(read_index(self.path / entry.file)[0])
 
     def _take_slot(self) -> None:
@@ -290,6 +296,7 @@ class StoreWriter:
         sealed = sealed_entries(self.path)
         if not sealed:
             raise DataError(f"{self.path} holds no structures yet, so there is nothing to seal; label some first")
+        sealed_widths(self.path, sealed)  # writers at work at once do not see what the others append
         _remove_numbered(self.path)  # of a sealing that was cut short
         entries = []
         for number, piece in enumerate(arrange(self.path, sealed, self._settings["shard_atoms"])):

@@ -1,20 +1,26 @@
 """WorkerPotential: a potential that runs in a process of its own and survives whatever a structure does to it."""
 
 import sys
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import numpy as np
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core import errors
 from mlff_distiller.core.errors import DistillerError, PredictionError, TeacherError, UnsupportedStructureError
 from mlff_distiller.potentials.base import Identity, Potential
+from mlff_distiller.potentials.hessian import Floats
 from mlff_distiller.potentials.worker.environment import INSTALLED, interpreter
 from mlff_distiller.potentials.worker.process import ProcessDied, ProcessHung, WorkerProcess, own_path
 from mlff_distiller.potentials.worker.protocol import Message, pack_structures, unpack_labels
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 _MOST_DEATHS: Final = 20
 _LOADING_S: Final = 3600.0  # a foundation model may first be downloaded
@@ -142,33 +148,41 @@ class WorkerPotential(Potential):
     ) -> list[Labels]:
         """Return labels for structures, in order; see :meth:`Potential.predict`."""
         super().check(structures, properties)
-        self.changed = []
-        labels: list[Labels] = []
-        while (first := len(labels)) < len(structures):
-            part = structures[first : first + self._most]
-            try:
-                labels += self._predicted(part, properties)
-            except PredictionError as error:
-                raise error.after(first) from error
-        return labels
+        return self._all(structures, lambda part: self._labels(part, properties))
+
+    def hessian_products(self, structures: Sequence[Structure], directions: Sequence[Floats]) -> list[Floats]:
+        """Return the products of each structure's Hessian with directions, as the potential itself gives them."""
+        super().check(structures, ("forces",))
+        return self._all(list(zip(structures, directions, strict=True)), self._products)
 
     def close(self) -> None:
         """End the process; it is started again if the potential is used again."""
         self._process.close()
 
-    def _predicted(self, part: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
+    def _all(self, items: Sequence[A], ask: Callable[[Sequence[A]], list[B]]) -> list[B]:
+        """Return the answers to items, in order, as many asked for at once as there is time for."""
+        self.changed = []
+        answers: list[B] = []
+        while (first := len(answers)) < len(items):
+            try:
+                answers += self._answered(items[first : first + self._most], ask)
+            except PredictionError as error:
+                raise error.after(first) from error
+        return answers
+
+    def _answered(self, part: Sequence[A], ask: Callable[[Sequence[A]], list[B]]) -> list[B]:
         try:
-            return self._answered(part, properties)
+            return ask(part)
         except ProcessHung as error:
             if len(part) == 1:
                 raise PredictionError(0, "the teacher hung", str(error)) from error
             self._most = max(len(part) // 2, 1)
         except ProcessDied as error:
             self._count_death(error)
-        labels: list[Labels] = []
-        for index, structure in enumerate(part):
+        answers: list[B] = []
+        for index, item in enumerate(part):
             try:
-                labels += self._answered([structure], properties)
+                answers += ask([item])
             except ProcessDied as error:
                 self._count_death(error)
                 raise PredictionError(index, "the teacher's process died", str(error)) from error
@@ -176,13 +190,21 @@ class WorkerPotential(Potential):
                 raise PredictionError(index, "the teacher hung", str(error)) from error
             except PredictionError as error:
                 raise error.after(index) from error
-        return labels
+        return answers
 
-    def _answered(self, part: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
+    def _labels(self, part: Sequence[Structure], properties: Collection[str]) -> list[Labels]:
         facts = {"properties": sorted(properties), "watched": self.is_watched}
         answer = self._ask(Message("predict", facts, pack_structures(part)))
         self._deaths = 0
         return unpack_labels(_understood(answer, self._assignment.kind).arrays, [len(structure) for structure in part])
+
+    def _products(self, part: Sequence[tuple[Structure, Floats]]) -> list[Floats]:
+        structures = [structure for structure, _ in part]
+        arrays = pack_structures(structures) | {"directions": np.concatenate([along for _, along in part])}
+        answer = self._ask(Message("hessian", {"watched": self.is_watched}, arrays))
+        self._deaths = 0
+        products = np.array(_understood(answer, self._assignment.kind).arrays["products"])
+        return np.split(products, np.cumsum([len(structure) for structure in structures])[:-1])
 
     def _ask(self, message: Message) -> Message:
         if not self._process.is_open:
@@ -247,7 +269,7 @@ class WorkerPotential(Potential):
         number = min(self.elements, key=lambda z: (z % 2, z))  # paired electrons are refused by fewer
         try:
             with suppress(PredictionError, UnsupportedStructureError):
-                self._answered([Structure([number], [[0, 0, 0]])], ["energy"])
+                self._labels([Structure([number], [[0, 0, 0]])], ["energy"])
         except (ProcessDied, ProcessHung):
             return False
         return True

@@ -24,7 +24,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mlff_distiller.atoms.labels import OF_ATOMS, PROPERTIES, Labels, shape
+from mlff_distiller.atoms.labels import OF_ATOMS, PREDICTED, Labels, shape
 from mlff_distiller.atoms.structure import Structure
 
 Array = NDArray[Any]
@@ -179,13 +179,14 @@ def pack_labels(labels: Sequence[Labels], sizes: Sequence[int]) -> dict[str, Arr
     >>> [sorted(one.present) for one in unpack_labels(packed, [1, 2])]
     [['energy'], ['forces']]
     """
-    there = np.array([[getattr(one, name) is not None for name in PROPERTIES] for one in labels], dtype=np.uint8)
-    arrays: dict[str, Array] = {"present": there.reshape(-1, len(PROPERTIES))}
-    for name in PROPERTIES:
+    there = np.array([[getattr(one, name) is not None for name in PREDICTED] for one in labels], dtype=np.uint8)
+    arrays: dict[str, Array] = {"present": there.reshape(-1, len(PREDICTED))}
+    widths = {axis: n for one in labels for axis, n in one.widths.items()}
+    for name in PREDICTED:
         values = [getattr(one, name) for one in labels]
         if any(value is not None for value in values):
             filled = [
-                np.full(shape(name, size), np.nan) if value is None else np.asarray(value, dtype=np.float64)
+                np.full(shape(name, size, widths), np.nan) if value is None else np.asarray(value, dtype=np.float64)
                 for value, size in zip(values, sizes, strict=True)
             ]
             arrays[name] = np.concatenate(filled) if name in OF_ATOMS else np.stack(filled)
@@ -197,7 +198,7 @@ def unpack_labels(arrays: Mapping[str, Array], sizes: Sequence[int]) -> list[Lab
     ends = np.cumsum(sizes)
     found = []
     for k, (last, size) in enumerate(zip(ends, sizes, strict=True)):
-        present = [name for name, there in zip(PROPERTIES, arrays["present"][k], strict=True) if there]
+        present = [name for name, there in zip(PREDICTED, arrays["present"][k], strict=True) if there]
         values: dict[str, Any] = {
             name: np.array(arrays[name][last - size : last] if name in OF_ATOMS else arrays[name][k])
             for name in present  # copies: what arrived may not be written to

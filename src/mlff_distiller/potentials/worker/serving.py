@@ -16,6 +16,8 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
+
 from mlff_distiller.core.errors import DistillerError, PredictionError, TeacherError
 from mlff_distiller.potentials import isolation
 from mlff_distiller.potentials.base import Potential
@@ -89,13 +91,19 @@ class _Server:
     def _work(self, request: Message) -> Message:
         if self._potential is None:
             raise RuntimeError(f"asked to {request.kind} before anything was loaded")
-        structures, properties = unpack_structures(request.arrays), request.facts["properties"]
+        structures, properties = unpack_structures(request.arrays), request.facts.get("properties", [])
         if request.kind == "check":
             self._potential.check(structures, properties)
             return Message("checked")
+        sizes = [len(structure) for structure in structures]
+        if request.kind == "hessian":
+            products, split = self._potential.hessian_products, np.cumsum(sizes)[:-1]
+            directions = np.split(request.arrays["directions"], split)
+            found = self._batching.run_slices(structures, lambda part: products(structures[part], directions[part]))
+            return Message("products", arrays={"products": np.concatenate(found)})
         predict = self._potential.predict
         labels = self._batching.run(structures, lambda batch: predict(batch, properties))
-        return Message("labels", arrays=pack_labels(labels, [len(s) for s in structures]))
+        return Message("labels", arrays=pack_labels(labels, sizes))
 
 
 def _plan(place: str) -> Any:

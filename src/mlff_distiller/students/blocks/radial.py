@@ -1,19 +1,19 @@
-"""Radial basis functions of a distance."""
+"""Radial basis functions of a distance: fixed functions under a smooth envelope, nothing to train."""
 
 import math
+from abc import abstractmethod
+from typing import Final
 
 import torch
 from torch import Tensor, nn
 
 from mlff_distiller.potentials.cutoff import polynomial_cutoff
 
+_FLOOR: Final = 0.5  # Angstrom; the shortest bond there is, H2 at 0.74, does not get there at 1000 K
 
-class BesselBasis(nn.Module):
-    r"""Spherical Bessel functions of order zero under a smooth envelope.
 
-    .. math:: b_n(r) = \sqrt{2 / r_c} \, \frac{\sin(n \pi r / r_c)}{r} \, u(r), \quad n = 1 \dots K
-
-    Source: DimeNet, arXiv:2003.03123, eq. 7.
+class RadialBasis(nn.Module):
+    """Base of all radial bases, which give :meth:`functions` of the distance.
 
     Parameters
     ----------
@@ -21,6 +21,50 @@ class BesselBasis(nn.Module):
         K.
     cutoff : float
         Angstrom.
+    power : int
+        Exponent of the envelope; larger values keep it near one for longer.
+
+    Examples
+    --------
+    >>> basis = RADIAL_BASES["bessel"](8, 5.0)
+    >>> basis.n_functions, basis.cutoff
+    (8, 5.0)
+    """
+
+    def __init__(self, n_functions: int, cutoff: float, *, power: int = 6) -> None:
+        super().__init__()
+        self.n_functions, self.cutoff, self.power = n_functions, cutoff, power
+        self.register_buffer("orders", torch.arange(1.0, n_functions + 1), persistent=False)
+        self.orders: Tensor  # whole numbers, the same in every precision
+
+    @abstractmethod
+    def functions(self, distances: Tensor) -> Tensor:
+        """Return the functions (E, K) at distances (E,), Angstrom."""
+
+    def envelope(self, distances: Tensor) -> Tensor:
+        """Return the envelope (E, 1) at distances (E,), Angstrom."""
+        return polynomial_cutoff(distances, self.cutoff, power=self.power).unsqueeze(1)
+
+    def forward(self, distances: Tensor) -> Tensor:
+        """Return the basis (E, K) at distances (E,), Angstrom; below 0.5 A, where nothing bonds, it levels off.
+
+        Unbounded functions there would let a network outweigh any repulsion. Two derivatives are continuous.
+        """
+        x = (distances / _FLOOR).clamp(max=1.0)
+        return self.functions(distances.clamp(min=_FLOOR) + _FLOOR * (x * x * x * (1 - x / 2) - 0.5))
+
+    def norm(self) -> float:
+        """Return the largest length of the basis, taken as a vector, where atoms may be: at 0.5 A and more."""
+        distances = torch.linspace(_FLOOR, self.cutoff, 1000, dtype=torch.float64)
+        return float(self(distances).square().sum(1).sqrt().max())
+
+
+class BesselBasis(RadialBasis):
+    r"""Spherical Bessel functions of order zero under a smooth envelope.
+
+    .. math:: b_n(r) = \sqrt{2 / r_c} \, \frac{\sin(n \pi r / r_c)}{r} \, u(r), \quad n = 1 \dots K
+
+    Source: DimeNet, arXiv:2003.03123, eq. 7.
 
     Examples
     --------
@@ -29,14 +73,31 @@ class BesselBasis(nn.Module):
     torch.Size([2, 8])
     """
 
-    def __init__(self, n_functions: int, cutoff: float) -> None:
-        super().__init__()
-        self.cutoff = cutoff
-        frequencies = torch.arange(1, n_functions + 1, dtype=torch.float64) * math.pi / cutoff
-        self.register_buffer("frequencies", frequencies.to(torch.get_default_dtype()), persistent=False)
-        self.frequencies: Tensor
+    def functions(self, distances: Tensor) -> Tensor:
+        """Return the functions (E, K) as defined above."""
+        r = distances.unsqueeze(1)
+        phase = r * (math.pi / self.cutoff)
+        return torch.sin(phase * self.orders) * (self.envelope(distances) * (math.sqrt(2 / self.cutoff) / r))
 
-    def forward(self, distances: Tensor) -> Tensor:
-        """Return the basis (E, K) at distances (E,), Angstrom."""
-        envelope = polynomial_cutoff(distances, self.cutoff) * (math.sqrt(2 / self.cutoff) / distances)
-        return torch.sin(distances.unsqueeze(1) * self.frequencies.to(distances.dtype)) * envelope.unsqueeze(1)
+
+class GaussianBasis(RadialBasis):
+    r"""Gaussians at even distances from zero to the cutoff, as wide as their spacing, under a smooth envelope.
+
+    .. math:: b_n(r) = \exp\left(-\tfrac12 (r / w - (n - 1))^2\right) u(r), \quad w = r_c / K, \quad n = 1 \dots K
+
+    Source: SchNet, arXiv:1706.08566, eq. 4, there with a spacing of its own.
+
+    Examples
+    --------
+    >>> GaussianBasis(8, 5.0)(torch.tensor([1.0, 5.0])).shape
+    torch.Size([2, 8])
+    """
+
+    def functions(self, distances: Tensor) -> Tensor:
+        """Return the functions (E, K) as defined above."""
+        place = distances.unsqueeze(1) * (self.n_functions / self.cutoff)
+        return torch.exp(-0.5 * (place - (self.orders - 1)).square()) * self.envelope(distances)
+
+
+RADIAL_BASES: Final[dict[str, type[RadialBasis]]] = {"bessel": BesselBasis, "gaussian": GaussianBasis}
+"""Radial bases by the name in a plan."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from mlff_distiller.atoms.graph import Graph
-from mlff_distiller.students.blocks.radial import BesselBasis
+from mlff_distiller.students.blocks.radial import RadialBasis
 
 
 class PaiNN(nn.Module):
@@ -20,10 +20,10 @@ class PaiNN(nn.Module):
     ----------
     n_elements : int
         Number of different elements.
-    n_channels, n_layers, n_radial, n_readout : int
+    radial : RadialBasis
+        Functions of the distance that filters are made of.
+    n_channels, n_layers, n_readout : int
         Sizes, as in the plan.
-    cutoff : float
-        Angstrom.
     neighbor_norm : float
         Messages are divided by this, usually the square root of the mean number of neighbors.
 
@@ -39,23 +39,23 @@ class PaiNN(nn.Module):
         self,
         n_elements: int,
         *,
+        radial: RadialBasis,
         n_channels: int,
         n_layers: int,
-        n_radial: int,
         n_readout: int,
-        cutoff: float,
         neighbor_norm: float = 1.0,
     ) -> None:
         super().__init__()
         last = n_layers - 1
-        self.neighbor_norm = neighbor_norm
+        self.register_buffer("neighbor_norm", torch.tensor(neighbor_norm, dtype=torch.float64), persistent=False)
+        self.neighbor_norm: Tensor
         self.scalars = nn.Embedding(n_elements, n_channels)
-        self.radial = BesselBasis(n_radial, cutoff)
+        self.radial = radial
         self.messages = nn.ModuleList(
-            [FirstMessage(n_radial, n_channels, n_elements), *(Message(n_radial, n_channels) for _ in range(last))]
+            [FirstMessage(radial, n_channels, n_elements), *(Message(radial, n_channels) for _ in range(last))]
         )
         self.updates = nn.ModuleList([Update(n_channels, is_last=layer == last) for layer in range(n_layers)])
-        self.readout = _mlp(n_channels, n_readout, 1)
+        self.readout = _mlp(n_channels, n_readout, 1, gain=0.1)  # forces begin well below those of the data
 
     def forward(self, species: Tensor, graph: Graph) -> Tensor:
         """Return energies of atoms (N,) in units of the training set's scale.
@@ -71,7 +71,7 @@ class PaiNN(nn.Module):
         directions = graph.vectors / distances.unsqueeze(1)
         basis = self.radial(distances) / self.neighbor_norm
         scalars = self.scalars(species)
-        vectors = scalars.new_zeros(len(species), 3, scalars.shape[1])
+        vectors = scalars.new_zeros(species.shape[0], 3, scalars.shape[1])
         for message, update in zip(self.messages, self.updates, strict=True):
             scalars, vectors = message(scalars, vectors, species, basis, directions, graph)
             scalars, vectors = update(scalars, vectors)
@@ -81,10 +81,10 @@ class PaiNN(nn.Module):
 class FirstMessage(nn.Module):
     """The message of bare elements: a table instead of a network, and no vectors to pass on yet."""
 
-    def __init__(self, n_radial: int, n_channels: int, n_elements: int) -> None:
+    def __init__(self, radial: RadialBasis, n_channels: int, n_elements: int) -> None:
         super().__init__()
         self.content = nn.Embedding(n_elements, 2 * n_channels)
-        self.filters = _linear(n_radial, 2 * n_channels, bias=False)
+        self.filters = _filters(radial, 2 * n_channels)
 
     def forward(
         self, scalars: Tensor, vectors: Tensor, species: Tensor, basis: Tensor, directions: Tensor, graph: Graph
@@ -99,10 +99,10 @@ class FirstMessage(nn.Module):
 class Message(nn.Module):
     """Continuous-filter messages of scalars and vectors (eqs. 7 and 8 of the paper)."""
 
-    def __init__(self, n_radial: int, n_channels: int) -> None:
+    def __init__(self, radial: RadialBasis, n_channels: int) -> None:
         super().__init__()
         self.content = _mlp(n_channels, n_channels, 3 * n_channels)
-        self.filters = _linear(n_radial, 3 * n_channels, bias=False)
+        self.filters = _filters(radial, 3 * n_channels)
 
     def forward(
         self, scalars: Tensor, vectors: Tensor, species: Tensor, basis: Tensor, directions: Tensor, graph: Graph
@@ -136,13 +136,20 @@ class Update(nn.Module):
         return scalars, vectors
 
 
-def _linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
+def _filters(radial: RadialBasis, n_out: int) -> nn.Linear:
+    """Return filters of order one for the closest neighbors, whatever the size of the basis there."""
+    layer = nn.Linear(radial.n_functions, n_out, bias=False)
+    nn.init.normal_(layer.weight, std=1 / radial.norm())
+    return layer
+
+
+def _linear(n_in: int, n_out: int, *, bias: bool = True, gain: float = 1.0) -> nn.Linear:
     layer = nn.Linear(n_in, n_out, bias=bias)
-    nn.init.xavier_uniform_(layer.weight)
+    nn.init.xavier_uniform_(layer.weight, gain=gain)
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
 
 
-def _mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
-    return nn.Sequential(_linear(n_in, n_hidden), nn.SiLU(), _linear(n_hidden, n_out))
+def _mlp(n_in: int, n_hidden: int, n_out: int, *, gain: float = 1.0) -> nn.Sequential:
+    return nn.Sequential(_linear(n_in, n_hidden), nn.SiLU(), _linear(n_hidden, n_out, gain=gain))

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
-from mlff_distiller.core.plan import Plan
+from mlff_distiller.students.plan import StudentPlan
 
 if TYPE_CHECKING:
     from torch import nn
@@ -17,7 +17,7 @@ PRESETS: dict[str, dict[str, int]] = {
 """Sizes by name; widths are whole vector registers."""
 
 
-class PaiNNPlan(Plan):
+class PaiNNPlan(StudentPlan):
     """Settings of a PaiNN student; a preset fills in what is not given.
 
     Examples
@@ -34,7 +34,10 @@ class PaiNNPlan(Plan):
     n_layers: int = Field(2, ge=1, le=8, description="Rounds of message passing.")
     n_radial: int = Field(10, ge=2, le=128, description="Radial basis functions.")
     n_readout: int = Field(16, ge=1, le=1024, description="Hidden features of the layer that gives the energy.")
-    cutoff: float = Field(5.0, gt=0.5, le=20, description="Range of a message, Angstrom.")
+    radial: Literal["bessel", "gaussian"] = Field("bessel", description="Radial basis: bessel or gaussian.")
+    envelope_power: int = Field(
+        6, ge=2, le=12, description="Exponent of the envelope of the basis; larger values keep it near one for longer."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -45,8 +48,15 @@ class PaiNNPlan(Plan):
         return {**PRESETS.get(preset if isinstance(preset, str) else "", {}), **value}
 
     def build(self, n_elements: int, *, neighbor_norm: float = 1.0) -> "nn.Module":
-        """Return an untrained network for ``n_elements`` elements, with torch's current random state."""
+        """Return an untrained network; see :meth:`StudentPlan.build`."""
+        from mlff_distiller.students.blocks.radial import RADIAL_BASES
         from mlff_distiller.students.painn.network import PaiNN
 
-        sizes = self.model_dump(exclude={"kind", "preset"})
-        return PaiNN(n_elements, neighbor_norm=neighbor_norm, **sizes)
+        return PaiNN(
+            n_elements,
+            radial=RADIAL_BASES[self.radial](self.n_radial, self.cutoff, power=self.envelope_power),
+            n_channels=self.n_channels,
+            n_layers=self.n_layers,
+            n_readout=self.n_readout,
+            neighbor_norm=neighbor_norm,
+        )

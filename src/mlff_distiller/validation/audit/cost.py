@@ -54,7 +54,7 @@ def _timed(name: str, calls: Sequence[list[Structure]], subject: Subject) -> Mea
 
 def _forecast(single: Measurement, batched: Measurement, work: Workload, unit: str) -> list[Measurement]:
     detail = {"n_structures": work.n_structures, "n_steps": work.n_steps, "n_workers": work.n_workers}
-    labeling = work.n_structures / _MS_PER_HOUR
+    labeling = work.n_structures * work.n_evaluations / _MS_PER_HOUR
     sampling = work.n_steps / _MS_PER_HOUR
     cost = labeling * batched.value + sampling * single.value
     return [

@@ -34,12 +34,15 @@ class Workload:
         Processes at once.
     chunk_size : int
         Structures in one call of the labeling.
+    n_evaluations : int
+        Of each structure that is labeled; more than one where its Hessian is asked for too.
     """
 
     n_structures: int
     n_steps: int = 0
     n_workers: int = 1
     chunk_size: int = 32
+    n_evaluations: int = 1
 
 
 @dataclass(frozen=True, eq=False)

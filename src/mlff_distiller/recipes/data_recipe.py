@@ -1,0 +1,102 @@
+"""DataRecipe: all settings of a training on data that are there already."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from mlff_distiller.core.plan import FilePlan, kinds
+from mlff_distiller.core.provenance import content_digest, digest
+from mlff_distiller.data.importers.plan import ImportPlan
+from mlff_distiller.data.schema import MANIFEST
+from mlff_distiller.data.splits.plan import SplitPlan
+from mlff_distiller.distillation.plan import AssistantPlan, TrainingPlan
+from mlff_distiller.recipes.trainees import check_trainees
+from mlff_distiller.students import STUDENTS
+
+if TYPE_CHECKING:
+    StudentField = Any
+else:
+    StudentField = kinds(STUDENTS)
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=64)]
+
+
+class DataRecipe(FilePlan):
+    """All settings of a training on data that are there already; where they came from does not matter.
+
+    Examples
+    --------
+    >>> recipe = DataRecipe.parse(
+    ...     {"name": "water", "data": "labels", "students": {"tiny": {"kind": "painn"}}}, where="recipe.yaml"
+    ... )
+    >>> recipe.split.kind, recipe.training.batch_size
+    ('auto', 16)
+    """
+
+    paths: ClassVar = ("data",)
+    asks: ClassVar[str] = "with other data, or for another purpose"
+    purpose: ClassVar[str] = "training"
+
+    name: Name = Field(description="Name of the run, in letters, digits, dots and dashes.")
+    seed: int = Field(1, ge=0, description="Seed of everything random.")
+    data: str = Field(description="Data set, or a foreign file of labeled structures, which is imported first.")
+    importing: ImportPlan = Field(ImportPlan(), description="What is said about a foreign file.")
+    split: SplitPlan = Field(SplitPlan(kind="auto"), description="Which share is held out, and what stays together.")
+    students: dict[Name, StudentField] = Field(min_length=1, description="Students to train, by name.")
+    training: TrainingPlan = Field(TrainingPlan(), description="How each student is trained.")
+    assistants: dict[Name, AssistantPlan] = Field(
+        {}, description="Larger students that label more structures for smaller ones, by the smaller one's name."
+    )
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the data are a foreign file."""
+        return not (Path(self.data) / MANIFEST).exists()
+
+    @property
+    def data_digest(self) -> str:
+        """Digest of the data.
+
+        Raises
+        ------
+        DataError
+            If the data are not there.
+        """
+        from mlff_distiller.data.importers.detection import detect
+        from mlff_distiller.data.storage.store import Store
+
+        if not self.is_imported:
+            return Store.open(Path(self.data)).digest
+        detect(Path(self.data))  # says what is wrong with a file that is not there
+        return digest([content_digest(Path(self.data)), self.importing.model_dump(mode="json")])
+
+    @property
+    def question(self) -> str:
+        """Digest of what makes a run this one and no other: name, data and purpose."""
+        return digest([self.name, self.data_digest, self.purpose])
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What a student's file says of where its labels come from."""
+        return {"recipe": self.name, "data": Path(self.data).name}
+
+    def labels(self, folder: Path) -> Path:
+        """Return the store of labels: the data themselves, or what they are imported to."""
+        return folder / "labels" if self.is_imported else Path(self.data)
+
+    def located(self, folder: Path) -> Self:
+        """Return the recipe with all paths resolved against a folder."""
+        return super().located(folder).model_copy(update={"training": self.training.located(folder)})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _split_by_what_is_known(cls, value: Any) -> Any:
+        if not isinstance(value, dict) or not isinstance(value.get("split"), dict):
+            return value
+        return {**value, "split": {"kind": "auto", **value["split"]}}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        check_trainees(list(self.students), self.assistants, self.training)
+        return self

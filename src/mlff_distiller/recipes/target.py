@@ -1,0 +1,172 @@
+"""Targets: what a command is pointed at, a recipe, data or a run directory, as a recipe."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from mlff_distiller.core import plan as plans
+from mlff_distiller.core.errors import DataError, PlanError
+from mlff_distiller.data.importers.detection import detect
+from mlff_distiller.data.schema import MANIFEST
+from mlff_distiller.recipes.data_recipe import DataRecipe
+from mlff_distiller.recipes.recipe import Recipe
+from mlff_distiller.recipes.run_directory import RunDirectory
+
+D = TypeVar("D", bound=DataRecipe)
+
+_SHARED: Final = ("name", "seed", "split", "students", "training", "assistants")
+
+
+def presets(names: Sequence[str]) -> dict[str, Any]:
+    """Return settings of students that are called like the presets they have.
+
+    Examples
+    --------
+    >>> presets(["tiny"])
+    {'tiny': {'kind': 'painn', 'preset': 'tiny'}}
+    """
+    return {name: {"kind": "painn", "preset": name} for name in names}
+
+
+def recipe_of(
+    target: Path,
+    *,
+    students: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | None = None,
+) -> Recipe | DataRecipe:
+    """Return the recipe that a target stands for.
+
+    Parameters
+    ----------
+    target : Path
+        A recipe in YAML, a data set, or a foreign file of labeled structures.
+    students : dict
+        Settings of the students to train on data, by name; a recipe names its own.
+    given : dict
+        Values by dotted key, paths absolute.
+    overrides : sequence of str
+        Values by dotted key, as text; they win.
+
+    Raises
+    ------
+    DistillerError
+        If the target is none of these, or a setting is wrong.
+    """
+    if (target / "run.json").exists():
+        raise PlanError(f"{target} is a run directory; continue it with --resume, or give its recipe or data")
+    if is_data(target):
+        return data_recipe_of(target, students=students, given=given, overrides=overrides)
+    settings = plans.read(target)
+    if students:
+        raise PlanError(f"--student is for data; {target} is a recipe, which names its students itself")
+    return _parsed(settings, where=str(target), folder=target.resolve().parent, given=given, overrides=overrides)
+
+
+def data_recipe_of(
+    target: Path,
+    *,
+    students: Mapping[str, Any] | None = None,
+    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | None = None,
+) -> DataRecipe:
+    """Return the recipe of a training on data: of a data set, of a foreign file, or of the labels of a run.
+
+    Parameters as for :func:`recipe_of`; students that are named take the place of a run's.
+
+    Raises
+    ------
+    DistillerError
+        If there are no labels, or a setting is wrong.
+    """
+    if (target / "run.json").exists():
+        settings = _settings_of_run(target)
+    elif is_data(target):
+        settings = {"name": _name(target), "data": str(target.resolve()), "students": presets(["tiny"])}
+    else:
+        settings = plans.read(target)
+        if "data" not in settings:
+            raise PlanError(
+                f"{target} is a recipe whose labels are still to be made; run `mlffd label {target} --out DIR` and "
+                "give DIR"
+            )
+    if students:
+        settings["students"] = dict(students)
+    recipe = _parsed(settings, where=str(target), folder=target.resolve().parent, given=given, overrides=overrides)
+    assert isinstance(recipe, DataRecipe)
+    return recipe
+
+
+def extended(recipe: DataRecipe, cls: type[D], **more: Any) -> D:
+    """Return the recipe of a study: a training on data with the settings of the study added.
+
+    Parameters
+    ----------
+    recipe : DataRecipe
+        The training.
+    cls : type
+        The recipe of the study.
+    more : dict
+        Its settings, as plain data.
+    """
+    return cls.parse({**recipe.model_dump(mode="json"), **more}, where=recipe.name)
+
+
+def recipe_of_run(folder: Path) -> Recipe | DataRecipe:
+    """Return the recipe that a run directory was last worked on with.
+
+    Raises
+    ------
+    PlanError
+        If it is no run directory, or its recipe cannot be read.
+    """
+    directory = RunDirectory(folder)
+    if not (folder / "run.json").exists():
+        raise PlanError(f"{folder} is no run directory, so there is nothing to resume; give one that --out made")
+    return _parsed(plans.read(directory.recipe_file), where=str(directory.recipe_file), folder=folder.resolve())
+
+
+def _parsed(
+    settings: dict[str, Any],
+    *,
+    where: str,
+    folder: Path,
+    given: Mapping[str, Any] | None = None,
+    overrides: Sequence[str] | None = None,
+) -> Recipe | DataRecipe:
+    for key, value in (given or {}).items():
+        plans.put(settings, key, value, where=where)
+    plans.overridden(settings, overrides)
+    cls: type[Recipe] | type[DataRecipe] = DataRecipe if "data" in settings else Recipe
+    return cls.parse(settings, where=where).located(folder)
+
+
+def _settings_of_run(folder: Path) -> dict[str, Any]:
+    settings = plans.read(RunDirectory(folder).recipe_file)
+    if "data" in settings:
+        return settings
+    labels = RunDirectory(folder).labels
+    if not (labels / MANIFEST).exists():
+        raise DataError(f"{folder} holds no finished labels yet; run `mlffd label` with its recipe before")
+    return {key: settings[key] for key in _SHARED if key in settings} | {"data": str(labels.resolve())}
+
+
+def is_data(target: Path) -> bool:
+    """Whether a target is a data set or a file of structures, by what it holds; whatever is neither is a recipe."""
+    if not target.exists() or target.suffix in (".yaml", ".yml"):
+        return False
+    if target.is_dir():
+        if not (target / MANIFEST).exists():
+            detect(target)
+        return True
+    try:
+        detect(target)
+    except DataError:
+        return False
+    return True
+
+
+def _name(target: Path) -> str:
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", target.resolve().stem).strip("-._")
+    return name[:64] or "data"
