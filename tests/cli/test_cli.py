@@ -145,6 +145,7 @@ def test_init_writes_a_recipe_that_runs(tmp_path):
         ({}, "holds neither a run nor a data set"),
         ({"run.json": "["}, "run.json is damaged"),
         ({"run.json": '{"name": "a", "question": "", "version": 1}', "verdict.json": "["}, "delete it and run again"),
+        ({"run.json": '{"name": "a", "question": "", "version": 1}', "errors.json": "{}"}, "errors.json is damaged"),
     ],
 )
 def test_info_on_what_is_damaged_is_one_sentence(tmp_path, files, said):

@@ -10,19 +10,20 @@ from mlff_distiller.core import yaml
 QUICK = ["--set", "training.n_steps=20", "--set", "training.validation_interval=10", "--set", "training.device=cpu"]
 
 
-def test_a_forecast_trains_once_and_draws_a_page(command, clusters, tmp_path, parsed):
+def test_a_forecast_trains_once_and_draws_a_page(command, refusal, clusters, tmp_path, parsed):
     data, out = clusters(tmp_path / "clusters"), tmp_path / "out"
-    arguments = ["forecast", data, "--out", out, "--student", "ultra-tiny", "--sizes", "1/2,1", "--repeats", "1"]
+    arguments = ["forecast", data, "--out", out, "--student", "ultra-tiny", "--sizes", "1/4,1/2,1", "--repeats", "1"]
     first = command(*arguments, *QUICK, "--more", "40")
     assert first.returncode == 0, first.stderr
     assert "with 40 more structures expect" in first.stdout.replace("\n", " ")
     facts = json.loads((out / "forecast.json").read_text())["students"]["ultra-tiny"]
-    assert [row["n_structures"] for row in facts["measured"]] == [24, 48]
+    assert [row["n_structures"] for row in facts["measured"]] == [12, 24, 48]
     page = parsed((out / "forecast.html").read_text())
     assert {trace["mode"] for trace in page.figure("Learning curve")["data"]} == {"lines", "markers"}
     again = command(*arguments, *QUICK)
     assert "(done)" not in again.stderr
     assert "with 48 more structures expect" in again.stdout.replace("\n", " ")
+    assert "`mlffd forecast` command continues it" in refusal("train", "--resume", out)
 
 
 def test_a_search_keeps_its_trials_and_writes_settings(command, clusters, tmp_path):
@@ -34,7 +35,7 @@ def test_a_search_keeps_its_trials_and_writes_settings(command, clusters, tmp_pa
     best = yaml.parse((out / "best.yaml").read_text())
     assert best is None or set(best) == {"training"}
     again = command(*arguments, "--minutes", "0.01")
-    n_before, n_after = (int(said.stdout.split(" trials,")[0].split()[-1]) for said in (first, again))
+    n_before, n_after = (int(said.stdout.split(" trial")[-2].split()[-1]) for said in (first, again))
     assert n_after == n_before + 1
     assert not list((out / "search").glob("trial-*"))
 
@@ -44,6 +45,7 @@ def test_a_search_keeps_its_trials_and_writes_settings(command, clusters, tmp_pa
     [
         (["forecast", "{data}", "--out", "{tmp}/o", "--sizes", "1/4,x"], "no list of fractions"),
         (["forecast", "{data}", "--out", "{tmp}/o", "--sizes", "1"], "at least two different parts"),
+        (["forecast", "{data}", "--out", "{tmp}/o", "--sizes", "1/2,1", "--repeats", "1"], "leave no measure"),
         (["forecast", "{data}", "--out", "{tmp}/o", "--repeats", "0"], "n_repeats"),
         (["forecast", "{tmp}/none", "--out", "{tmp}/o"], "does not exist"),
         (["search", "{data}", "--out", "{tmp}/o", "--trial-seconds", "0"], "trial_s"),

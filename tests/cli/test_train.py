@@ -1,11 +1,17 @@
 """``mlffd train`` as a user meets it: from data alone, continued, changed, from a student, with reference labels."""
 
 import json
+import os
+import shutil
+import subprocess
 import sys
+import time
 
 import pytest
 import yaml
+from safetensors.numpy import load_file
 
+from mlff_distiller.cli.info import describe
 from mlff_distiller.recipes.data_recipe import DataRecipe
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.students.checkpoint import read_header
@@ -40,26 +46,61 @@ def test_it_leaves_students_errors_and_all_settings(trained):
     assert kept >= {"best.safetensors", "last.safetensors", "state.safetensors", "history.jsonl"}
 
 
-def test_repeated_or_resumed_it_does_nothing_and_a_change_is_done_anew(trained, command):
+def weights(out):
+    tensors = load_file(out / "students" / "ultra-tiny.safetensors")
+    return {name: tensor.tobytes() for name, tensor in tensors.items()}
+
+
+def test_killed_and_resumed_it_ends_with_the_same_weights(trained, command):
+    folder, _ = trained
+    out = folder / "killed"
+    arguments = ["train", folder / "clusters", "--out", out, "--student", "ultra-tiny", *QUICK]
+    slow = ["--set", "training.state_interval_s=0"]  # the state is saved after every step
+    parts = [sys.executable, "-m", "mlff_distiller.cli.main", *map(str, [*arguments, *slow])]
+    process = subprocess.Popen(parts, env=os.environ | {"OMP_NUM_THREADS": "1"}, stderr=subprocess.DEVNULL)
+    deadline = time.monotonic() + 100
+    while not (out / "training" / "ultra-tiny" / "state.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.kill()
+    process.wait()
+    assert not (out / "stages" / "train-ultra-tiny.json").exists()
+    resumed = command("train", "--resume", out)
+    assert resumed.returncode == 0, resumed.stderr
+    assert not (out / "superseded").exists()
+    assert weights(out) == weights(folder / "out")
+
+
+def test_info_says_what_a_training_and_its_student_came_from(trained):
     folder, _ = trained
     out = folder / "out"
-    before = (out / "students" / "ultra-tiny.safetensors").read_bytes()
+    told = "\n".join(map(str, describe(out)))
+    assert "split          segment: 44 for train, 8 for validation, 8 for test" in told
+    assert "test errors    ultra-tiny: force_rmse " in told
+    for path in (out / "students" / "ultra-tiny.safetensors", out / "training" / "ultra-tiny"):
+        told = "\n".join(map(str, describe(path)))
+        assert "teacher        morse (analytic)" in told
+        assert (
+            f"data digest    {read_header(out / 'students' / 'ultra-tiny.safetensors')['record']['data_digest']}"
+            in told
+        )
+        assert "trained on     44 structures with H 132, C 88 atoms" in told
+        assert "not closer     H-H " in told
+        assert "errors         in validation: force_rmse " in told
+        assert "None" not in told
+    (out / "stages" / "train-ultra-tiny.json").rename(folder / "kept.json")
+    assert "unfinished     train-ultra-tiny, best at step " in "\n".join(map(str, describe(out)))
+    (folder / "kept.json").rename(out / "stages" / "train-ultra-tiny.json")
+
+
+def test_repeated_or_resumed_it_does_nothing_and_a_change_is_done_anew(trained, command):
+    folder, _ = trained
+    out = shutil.copytree(folder / "out", folder / "changed")  # other tests look at the original
+    before = weights(out)
     assert "nothing to do" in command("train", "--resume", out).stderr
-    (out / "stages" / "train-ultra-tiny.json").unlink()  # as if it had been killed at the end of the training
-    assert command("train", "--resume", out).returncode == 0
-    assert (out / "students" / "ultra-tiny.safetensors").read_bytes() != b""
-    again = command("train", out / "recipe.yaml", "--out", folder / "copy")
-    assert again.returncode == 0, again.stderr
-    tensors = (folder / "copy" / "training" / "ultra-tiny" / "history.jsonl").read_text()
-    assert json.loads(tensors.splitlines()[-1])["validation_force_rmse"] == pytest.approx(
-        json.loads((out / "training" / "ultra-tiny" / "history.jsonl").read_text().splitlines()[-1])[
-            "validation_force_rmse"
-        ]
-    )
     changed = command("train", out / "recipe.yaml", "--out", out, "--set", "training.n_steps=10")
     assert changed.returncode == 0, changed.stderr
     assert any(path.name.startswith("training-ultra-tiny") for path in (out / "superseded").iterdir())
-    assert (out / "students" / "ultra-tiny.safetensors").read_bytes() != before
+    assert weights(out) != before
 
 
 def test_a_foreign_file_is_imported_and_split_at_random(trained, command):
@@ -71,12 +112,12 @@ def test_a_foreign_file_is_imported_and_split_at_random(trained, command):
     )
     file.write_text(text)
     out = folder / "from-file"
-    student = folder / "copy" / "students" / "ultra-tiny.safetensors"
+    student = folder / "out" / "students" / "ultra-tiny.safetensors"
     result = command("train", file, "--out", out, "--start-from", student, *QUICK, "--set", "training.n_steps=1")
     assert result.returncode == 0, result.stderr
     errors = json.loads((out / "errors.json").read_text())
     assert errors["split"] == "random"
-    start = json.loads((folder / "copy" / "errors.json").read_text())["students"]["ultra-tiny"]["test"]
+    start = json.loads((folder / "out" / "errors.json").read_text())["students"]["ultra-tiny"]["test"]
     went_on = errors["students"]["ultra-tiny"]["test"]
     assert went_on["force_rmse"] == pytest.approx(start["force_rmse"], rel=0.5)  # one step from there, not from new
 
@@ -128,7 +169,9 @@ def test_torchrun_trains_one_student_on_several_processes_and_speaks_once(comman
         (["{data}", "--out", "{tmp}/o", "--set", "assistants.tiny=huge"], "there is no student 'huge'"),
         (["{data}", "--out", "{tmp}/o", "--start-from", "{tmp}/none.safetensors"], "does not exist"),
         (["{data}", "--out", "{tmp}/o", "--reference", "{tmp}/none"], "none"),
-        (["{tmp}", "--out", "{tmp}/o"], "format"),
+        (["{data}", "--out", "{tmp}/o", "--student", "tiny", "--start-from", "{tmp}/none"], "does not exist"),
+        (["{tmp}", "--out", "{tmp}/o"], "--set importing.format=..."),
+        (["{data}/manifest.json", "--out", "{tmp}/o", "--set", "importing.format=extxyz"], "manifest.json"),
         (["{tmp}/none", "--out", "{tmp}/o"], "does not exist"),
     ],
 )
@@ -136,6 +179,7 @@ def test_bad_input_is_one_sentence(refusal, clusters, tmp_path, arguments, said)
     data = clusters(tmp_path / "data", n=6)
     filled = [part.format(data=data, tmp=tmp_path) for part in arguments]
     assert said in refusal("train", *filled)
+    assert not (tmp_path / "o").exists()
 
 
 def test_other_data_of_the_same_name_are_turned_away(refusal, clusters, tmp_path):

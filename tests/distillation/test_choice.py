@@ -23,7 +23,7 @@ def chosen(told, world=None, **changes):
 
 
 class NoCompiler:
-    def __init__(self, *_):
+    def __init__(self, *_, **__):
         raise TrainingError("the training step cannot be compiled (no C++ compiler is found); set training.compile ...")
 
 
@@ -65,6 +65,6 @@ def test_the_first_of_a_machine_compiles_while_the_others_wait(monkeypatch, loca
 
     together = Together()
     together.rank = together.local_rank = local_rank
-    monkeypatch.setattr(compiled_step, "CompiledStep", lambda *_: events.append("compile") or torch.ones(1))
+    monkeypatch.setattr(compiled_step, "CompiledStep", lambda *_, **__: events.append("compile") or torch.ones(1))
     chosen([], together, compile="always")
     assert events == (["compile", "wait", "wait"] if local_rank == 0 else ["wait", "compile", "wait"])

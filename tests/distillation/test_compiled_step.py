@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from torch.fx.experimental.proxy_tensor import make_fx
 from training_tasks import STUDENT, structures
 
 from mlff_distiller.atoms.labels import Labels
@@ -108,6 +109,56 @@ def test_without_a_compiler_there_is_a_sentence(monkeypatch, tmp_path):
     sentence = r"cannot be compiled \(no C\+\+ compiler is found\); set training.compile to 'never', or install"
     with pytest.raises(TrainingError, match=sentence):
         CompiledStep(eager, weights, batch_of([0], torch.float32), folder=tmp_path)
+
+
+def doubling(eager, weights, sample):
+    """A program with the inputs of a step that is compiled in no time."""
+    inputs = [weights, torch.ones(len(EVERYTHING)), *compiled_step._tensors(sample).values(), *eager.buffers]
+    return make_fx(lambda weights, factors, *_: (2 * factors, 2 * weights), tracing_mode="symbolic")(*inputs), inputs
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of torch about its own parts
+@pytest.mark.skipif(compiled_step.compiler() is None, reason="no C++ compiler")
+def test_a_compiled_step_is_kept_made_anew_if_damaged_and_used_where_it_cannot_be_kept(monkeypatch, tmp_path):
+    eager, weights = prepared(torch.float32)
+    sample, told, n_built, build = batch_of([0, 1], torch.float32), [], [], compiled_step._build
+    monkeypatch.setattr(compiled_step, "traced", doubling)
+    monkeypatch.setattr(compiled_step, "_build", lambda *given: n_built.append(1) or build(*given))
+
+    def assert_it_works(folder):
+        step = compiled_step._compiled(eager, weights, sample, folder=folder, tell=told.append)
+        found = step(weights, torch.ones(len(EVERYTHING)), *compiled_step._tensors(sample).values(), *eager.buffers)
+        assert torch.equal(found[1], 2 * weights)
+        return len(n_built)
+
+    assert [assert_it_works(tmp_path) for _ in range(2)] == [1, 1]
+    (package,) = tmp_path.glob("*.pt2")
+    whole = package.read_bytes()
+    package.write_bytes(whole[: len(whole) // 2])
+    assert not compiled_step._is_whole(package)
+    package.write_bytes(whole.replace(b"ELF", b"FLE", 1))
+    assert assert_it_works(tmp_path) == 2
+    assert compiled_step._is_whole(package)
+    assert not told
+    (tmp_path / "file").touch()
+    assert_it_works(tmp_path / "file" / "steps")
+    assert len(told) == 1
+    assert told[0].startswith("the compiled step is not kept for the next time: cannot write ")
+
+
+def test_a_user_without_a_home_gets_a_new_folder(monkeypatch):
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(compiled_step.Path, "home", homeless)
+    first, second = compiled_step.cache_folder(), compiled_step.cache_folder()
+    assert first.is_dir()
+    assert first != second
+    for folder in (first, second):
+        folder.rmdir()
 
 
 @pytest.mark.slow

@@ -282,6 +282,13 @@ def test_without_features_there_is_no_projection(tmp_path):
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
 
 
+def test_structures_none_of_which_has_features_are_trained_on(tmp_path):
+    bare = TRAIN.subset(range(1, 44, 2))
+    assert "embeddings" in bare.properties
+    outcome = run(tmp_path, plan_with(MATCHING, n_steps=4), train=bare, validation=VALIDATION)
+    assert np.isfinite(outcome.best_error)
+
+
 def test_a_projection_depends_on_its_seed_alone():
     one, same, other = (Projected(small(), np.zeros(6), 1.0, seed=seed).projection.weight for seed in (1, 1, 2))
     assert torch.equal(one, same)

@@ -46,13 +46,15 @@ def test_flat_and_unclear_curves_are_called_so():
 
 
 def test_two_sizes_give_a_plain_power_law():
-    n = np.array([100, 400])
+    n = np.array([100, 400, 400])
     found = LearningCurve(n, 2.0 * n**-0.5)
     assert found.law[2] == 0
     assert found.at(1600)[0] == pytest.approx(0.05)
 
 
-@pytest.mark.parametrize(("n", "errors"), [([100, 100], [0.1, 0.2]), ([100, 200], [0.1, np.nan]), ([1, 2], [0, 1])])
+@pytest.mark.parametrize(
+    ("n", "errors"), [([100, 100], [0.1, 0.2]), ([100, 200], [0.1, np.nan]), ([1, 2], [0, 1]), ([1, 2], [0.2, 0.1])]
+)
 def test_what_is_no_curve_is_refused(n, errors):
     with pytest.raises(TrainingError):
         LearningCurve(np.array(n), np.array(errors))

@@ -16,6 +16,7 @@ from mlff_distiller.distillation.losses.forces import ForcesTerm
 from mlff_distiller.distillation.losses.hessian import HessianTerm
 from mlff_distiller.distillation.losses.loss import Loss
 from mlff_distiller.distillation.losses.stress import StressTerm
+from mlff_distiller.distillation.plan import TrainingPlan
 from mlff_distiller.potentials.derivatives import Derived
 
 SIZES = np.array([2, 3, 1, 4])
@@ -177,3 +178,21 @@ def test_the_loss_is_the_weighted_sum_of_means_however_the_batch_is_cut():
     expected = [2.0 / 6, 50.0 / 42]
     assert loss.factors(counts, progress=0.5).tolist() == pytest.approx(expected)
     assert loss.factors(torch.zeros(2), progress=0.0).tolist() == [2.0, 50.0]  # nothing labeled: nothing is divided
+
+
+def test_beside_reference_data_the_terms_of_the_teacher_fade_unless_told():
+    plan = TrainingPlan.parse({"reference_data": "dft"}, where="training")
+    found = {(term.kind, term.labels): (term.weight_at(0.0), round(term.weight_at(1.0), 6)) for term in plan.loss}
+    assert found == {
+        ("energy", "teacher"): (1.0, 0.001),
+        ("forces", "teacher"): (100.0, 0.1),
+        ("stress", "teacher"): (10.0, 0.01),
+        ("energy", "reference"): (1.0, 30.0),
+        ("forces", "reference"): (100.0, 100.0),
+        ("stress", "reference"): (10.0, 10.0),
+    }
+    again = TrainingPlan.parse(plan.model_dump(mode="json"), where="a file")
+    assert again == plan
+    told = TrainingPlan.parse({"reference_data": "dft", "loss": [{"kind": "forces"}]}, where="training")
+    assert [(term.kind, term.labels) for term in told.loss] == [("forces", "all")]
+    assert {term.labels for term in TrainingPlan().loss} == {"all"}

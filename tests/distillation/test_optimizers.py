@@ -9,6 +9,8 @@ from mlff_distiller.distillation.initial import new_student
 from mlff_distiller.distillation.optimizers.adamw import AdamWPlan
 from mlff_distiller.distillation.optimizers.muon import MuonPlan
 
+MATRIX = torch.nn.Linear(3, 2, bias=False)
+
 
 @pytest.mark.parametrize("plan", [AdamWPlan(), MuonPlan()], ids=["adamw", "muon"])
 def test_every_weight_moves_and_the_student_with_it(plan):
@@ -32,3 +34,8 @@ def test_muon_takes_matrices_and_leaves_tables_and_vectors_to_adamw():
     assert not any(p is table for p in matrices for table in tables)
     counted = [p.numel() for each in (muon, adamw) for p in each.param_groups[0]["params"]]
     assert sum(counted) == len(flat.values)
+
+
+@pytest.mark.parametrize(("module", "kinds"), [(torch.nn.Linear(3, 1), ["AdamW"]), (MATRIX, ["Muon"])])
+def test_muon_does_without_matrices_or_with_nothing_else(module, kinds):
+    assert [type(each).__name__ for each in MuonPlan().build(FlatParameters(module), 1e-2)] == kinds

@@ -180,6 +180,15 @@ def test_a_validation_set_without_labels_or_structures_is_refused(tmp_path):
         run(tmp_path, validation=VALIDATION.subset([]))
 
 
+def test_sets_of_other_widths_are_refused(tmp_path):
+    train, validation = (
+        MolecularDataset.from_structures([PAIR], [Labels(energy=-1.0, embeddings=np.ones((2, n)))]) for n in (4, 5)
+    )
+    said = r"embeddings have 4 features in the training set and 5 in the validation set, but a data set holds one"
+    with pytest.raises(DataError, match=said):
+        run(tmp_path, train=train, validation=validation)
+
+
 ODD = {
     "one structure": TRAIN.subset([0]),
     "fewer structures than a batch": TRAIN.subset(range(3)),

@@ -56,7 +56,7 @@ class Broken(StudentPlan):
 class Faulty(nn.Module):
     def __init__(self, network: nn.Module, fault: str) -> None:
         super().__init__()
-        self.network, self.fault = network, getattr(self, fault)
+        self.network, self.readout, self.fault = network, network.readout, getattr(self, fault)
         self.spare = nn.Parameter(torch.ones(3)) if fault == "idle" else None
 
     def forward(self, species, graph):

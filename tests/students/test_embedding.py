@@ -6,7 +6,7 @@ import torch
 from scipy.spatial.transform import Rotation
 
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import UnsupportedStructureError
+from mlff_distiller.core.errors import PropertyError, UnsupportedStructureError
 from mlff_distiller.data.columns import pack
 from mlff_distiller.data.similarity.descriptors import FromStructures, embed
 from mlff_distiller.students.embedding import embedding
@@ -44,3 +44,13 @@ def test_batches_do_not_matter_and_nothing_is_left_behind(student):
 def test_unknown_elements_are_one_sentence(student):
     with pytest.raises(UnsupportedStructureError, match="the student does not cover C; use another descriptor"):
         embedding(student, [Structure([6, 1], [[0, 0, 0], [0, 0, 1.1]])])
+
+
+def test_a_network_without_a_readout_is_said(student):
+    student.network.readout, student.network.head = torch.nn.Identity(), student.network.readout
+    student.network.forward = lambda species, graph: student.network.head(student.network.scalars(species)).squeeze(1)
+    with pytest.raises(PropertyError, match="students of kind 'painn' give no features of atoms: their network needs"):
+        embedding(student, [WATER])
+    del student.network.readout
+    with pytest.raises(PropertyError, match="a part called 'readout' that is called once"):
+        embedding(student, [WATER])

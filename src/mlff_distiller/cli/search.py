@@ -21,7 +21,8 @@ def search(
     out: NewOut,
     minutes: Annotated[float, typer.Option("--minutes", min=0.01, help="Time of this call.")] = 10.0,
     student: Annotated[
-        str | None, typer.Option("--student", help="Preset to search for: tiny, original or ultra-tiny.")
+        str | None,
+        typer.Option("--student", metavar="PRESET", help="Preset to search for: tiny, original or ultra-tiny."),
     ] = None,
     trial_seconds: Annotated[float, typer.Option("--trial-seconds", help="Time of each training.")] = 45.0,
     overrides: Overrides = None,
@@ -59,6 +60,6 @@ def trials_table(name: str, found: "Found") -> "Table":
         weight = trial.settings.get("energy_weight")
         cells = [f"{trial.settings['learning_rate']:.2g}", str(trial.settings["batch_size"])]
         table.add_row(str(trial.number), f"{trial.score:.3f}", *cells, "-" if weight is None else f"{weight:.2g}")
-    n_stopped = len(found.trials) - len(done)
-    table.caption = f"{len(found.trials)} trials, {n_stopped} of them stopped early; trial 0: the present settings"
+    n, n_stopped = len(found.trials), len(found.trials) - len(done)
+    table.caption = f"{n} trial{'' if n == 1 else 's'}, {n_stopped} not finished; trial 0: the present settings"
     return table

@@ -11,6 +11,7 @@ from mlff_distiller.core.errors import PlanError
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from mlff_distiller.distillation.plan import TrainingPlan
     from mlff_distiller.distillation.world import World
     from mlff_distiller.recipes.data_recipe import DataRecipe
     from mlff_distiller.recipes.recipe import Recipe
@@ -28,7 +29,11 @@ Out = Annotated[
 ]
 Students = Annotated[
     list[str] | None,
-    typer.Option("--student", help="Preset to train on data: tiny (default), original or ultra-tiny; repeatable."),
+    typer.Option(
+        "--student",
+        metavar="PRESET",
+        help="Preset to train on data: tiny (default), original or ultra-tiny; repeatable.",
+    ),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Validation = Annotated[
@@ -71,8 +76,8 @@ def train(  # noqa: PLR0913 - each is an option
     settings in DIR/recipe.yaml, which is a recipe for this command itself. Interrupted or killed, the same command
     continues, and so does --resume DIR. After a change of a setting, what depends on it is done anew.
 
-    Started by torchrun, as in `torchrun --nproc-per-node 4 -m mlff_distiller.cli.main train ...`, several processes
-    train each student together.
+    Started by torchrun, as in `torchrun --no-python --nproc-per-node 4 mlffd train ...`, several processes train each
+    student together.
     """
     from mlff_distiller.distillation.distributed import world
 
@@ -99,12 +104,12 @@ def _recipe(
     target: Path, names: list[str], start_from: Path | None, given: dict[str, Any], overrides: list[str] | None
 ) -> "Recipe | DataRecipe":
     """Return the recipe of a target; on data, a student that is gone on from says its own settings."""
-    from mlff_distiller.recipes.target import is_data, presets, recipe_of
+    from mlff_distiller.recipes.target import is_data, plain_name, presets, recipe_of
     from mlff_distiller.students.checkpoint import read_header
 
     students = presets(names)
     if start_from is not None and not names and is_data(target):
-        students = {start_from.stem: read_header(start_from)["plan"]}
+        students = {plain_name(start_from): read_header(start_from)["plan"]}
     return recipe_of(target, students=students, given=given, overrides=overrides)
 
 
@@ -113,6 +118,7 @@ def _train_together(out: Path, recipe: "Recipe | DataRecipe", world: "World", n_
     from mlff_distiller.recipes.run_directory import RunDirectory
     from mlff_distiller.recipes.training_steps import read_errors
 
+    _demand_files(recipe.training)
     directory = RunDirectory(out)
     if world.rank:
         run_pipeline(recipe, directory, until="errors", reporter=Silent(), world=world)
@@ -123,6 +129,17 @@ def _train_together(out: Path, recipe: "Recipe | DataRecipe", world: "World", n_
         CONSOLE.print(f"{out} is up to date; nothing to do.", markup=False)
     print_tables([errors_table(recipe.name, read_errors(directory.errors_file))])
     CONSOLE.print(f"Students: {directory.student_file('NAME').parent.resolve()}", markup=False)
+
+
+def _demand_files(plan: "TrainingPlan") -> None:
+    """Refuse files that are not there before anything is begun."""
+    from mlff_distiller.data.storage.store import Store
+    from mlff_distiller.students.checkpoint import read_header
+
+    if plan.start_from is not None:
+        read_header(plan.start_from)
+    if plan.reference_data is not None:
+        Store.open(Path(plan.reference_data))
 
 
 def errors_table(name: str, errors: dict[str, Any]) -> "Table":

@@ -51,7 +51,7 @@ def choose_step(
     """
     if plan.compile == "never" or (plan.compile == "auto" and plan.n_steps < _PAYS_FROM):
         return eager
-    sample = next((batch for batch in train.batches(0) if batch.graph.n_systems), None)
+    sample = next((part for parts in train.steps(0) for part in parts if part.graph.n_systems), None)
     step: Step = eager
     for turn in (True, False):
         if (world.local_rank == 0) is turn and sample is not None:
@@ -67,7 +67,7 @@ def _compiled(
 
     tell("compiling the training step: a minute the first time, seconds when continued")
     try:
-        return CompiledStep(eager, weights, sample)
+        return CompiledStep(eager, weights, sample, tell=tell)
     except TrainingError as error:
         if plan.compile == "always":
             raise

@@ -2,8 +2,11 @@
 
 import os
 import shutil
+import tempfile
 import warnings
-from collections.abc import Sequence
+import zipfile
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
@@ -15,7 +18,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.labels import OF_ATOMS
-from mlff_distiller.core.errors import TrainingError
+from mlff_distiller.core.errors import DistillerError, TrainingError
 from mlff_distiller.core.files import write_atomically
 from mlff_distiller.core.provenance import digest, machine
 from mlff_distiller.data.loading.batch import Batch
@@ -45,6 +48,8 @@ class CompiledStep:
         A batch to compare with; it also tells which labels batches carry.
     folder : Path, optional
         Where compiled steps are kept.
+    tell : callable
+        Is told if the step could not be kept there, and will be compiled again the next time.
 
     Raises
     ------
@@ -52,12 +57,20 @@ class CompiledStep:
         If there is no C++ compiler, compilation fails, or the result is not the eager one.
     """
 
-    def __init__(self, eager: EagerStep, weights: Tensor, sample: Batch, *, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        eager: EagerStep,
+        weights: Tensor,
+        sample: Batch,
+        *,
+        folder: Path | None = None,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> None:
         self._buffers = eager.buffers
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of torch about its own parts
-                self._compiled = _compiled(eager, weights.detach(), sample, folder or cache_folder())
+                self._compiled = _compiled(eager, weights.detach(), sample, folder=folder, tell=tell)
         except Exception as error:
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise TrainingError(
@@ -88,8 +101,13 @@ def compiler() -> str | None:
 
 
 def cache_folder() -> Path:
-    """Return where compiled steps are kept; the folder may be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlff-distiller" / "steps"
+    """Return where compiled steps are kept; the folder may be deleted at any time.
+
+    A user without a home gets a new temporary folder: a known one could hold what somebody else has put there.
+    """
+    with suppress(RuntimeError):
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlff-distiller" / "steps"
+    return Path(tempfile.mkdtemp(prefix="mlff-distiller-"))
 
 
 def traced(eager: EagerStep, weights: Tensor, sample: Batch) -> tuple[fx.GraphModule, list[Tensor]]:
@@ -121,27 +139,46 @@ def traced(eager: EagerStep, weights: Tensor, sample: Batch) -> tuple[fx.GraphMo
     return program, inputs
 
 
-def _compiled(eager: EagerStep, weights: Tensor, sample: Batch, folder: Path) -> Any:
+def _compiled(
+    eager: EagerStep, weights: Tensor, sample: Batch, *, folder: Path | None, tell: Callable[[str], None]
+) -> Any:
     program, inputs = traced(eager, weights, sample)
-    package = folder / f"{_key(program, inputs)}.pt2"
-    if not package.is_file():
-        if weights.device.type == "cpu" and compiler() is None:
-            raise TrainingError("no C++ compiler is found")
-        n_fixed = 2 + len(_tensors(sample))
-        open_sizes = {axis: Dim(axis, min=2) for axis in _SIZES}
-        axes = [{0: open_sizes[_axis(name)]} for name in _tensors(sample)]
-        shapes = (None, None, *axes, *(None for _ in inputs[n_fixed:]))
-        exported = export(_Program(program), tuple(inputs), dynamic_shapes=(shapes,))
-        settings = {"cpp.threads": torch.get_num_threads()}
-        write_atomically(
-            package,
-            lambda path: _keep(torch._inductor.aoti_compile_and_package(exported, inductor_configs=settings), path),
-        )
-    return torch._inductor.aoti_load_package(str(package))
+    package = (folder or cache_folder()) / f"{_key(program, inputs)}.pt2"
+    if _is_whole(package):
+        return torch._inductor.aoti_load_package(str(package))
+    with tempfile.TemporaryDirectory(prefix="mlff-distiller-") as place:  # of its own: others may compile the same
+        built = Path(place) / package.name
+        _build(program, inputs, list(_tensors(sample)), built)
+        try:
+            write_atomically(package, lambda path: _copy(built, path))
+        except DistillerError as error:
+            tell(f"the compiled step is not kept for the next time: {error}")
+        return torch._inductor.aoti_load_package(str(built))
 
 
-def _keep(built: str, path: Path) -> None:
-    shutil.move(built, path)
+def _is_whole(package: Path) -> bool:
+    """Whether there is a package with every byte as it was written: a damaged one could end the process."""
+    try:
+        with zipfile.ZipFile(package) as archive:
+            return archive.testzip() is None
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _build(program: fx.GraphModule, inputs: Sequence[Tensor], names: Sequence[str], package: Path) -> None:
+    """Compile the traced step, whose inputs from the third on are the tensors of a batch with these names."""
+    if inputs[0].device.type == "cpu" and compiler() is None:
+        raise TrainingError("no C++ compiler is found")
+    open_sizes = {axis: Dim(axis, min=2) for axis in _SIZES}
+    axes = [{0: open_sizes[_axis(name)]} for name in names]
+    shapes = (None, None, *axes, *(None for _ in inputs[2 + len(names) :]))
+    exported = export(_Program(program), tuple(inputs), dynamic_shapes=(shapes,))
+    settings = {"cpp.threads": torch.get_num_threads()}
+    torch._inductor.aoti_compile_and_package(exported, package_path=str(package), inductor_configs=settings)
+
+
+def _copy(built: Path, path: Path) -> None:
+    shutil.copyfile(built, path)
 
 
 class _Program(nn.Module):

@@ -95,9 +95,9 @@ def distill(
     device = plan.chosen_device(world.local_rank)
     student = initial_student(task).to(device)
     settings: dict[str, Any] = {"cutoff": student.cutoff, "seed": task.seed, "dtype": student.dtype, "device": device}
-    settings["share"] = (world.rank, world.size)
+    settings |= {"share": (world.rank, world.size), "micro_edges": plan.edges_at_once}
     limit: dict[str, Any] = {"max_edges": plan.batch_edges} if plan.batch_edges else {"batch_size": plan.batch_size}
-    train = GraphLoader(task.train, **limit, **settings, micro_edges=plan.edges_at_once)
+    train = GraphLoader(task.train, **limit, **settings)
     record = _record(task, student.cutoff)
     smallest = task.train.subset(np.argsort(task.train.sizes, kind="stable")[:3]).structures()
 

@@ -8,7 +8,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from mlff_distiller.core.errors import TrainingError
 from mlff_distiller.core.plan import Plan
@@ -20,6 +20,7 @@ from mlff_distiller.data.similarity.hashes import compositions
 Floats = NDArray[np.float64]
 
 _N_RESAMPLED: Final = 200
+_N_TRAININGS: Final = 3  # one more than the parameters of the simplest law
 _GAIN_THAT_COUNTS: Final = 0.05
 _SPREAD_THAT_SPOILS: Final = 0.15
 
@@ -54,6 +55,12 @@ class ForecastPlan(Plan):
         if not all(0 < size <= 1 for size in value) or len(set(value)) < 2:
             raise ValueError("give at least two different parts, above 0 and up to 1")
         return tuple(sorted(set(value)))
+
+    @model_validator(mode="after")
+    def _enough(self) -> "ForecastPlan":
+        if len(self.sizes) * self.n_repeats < _N_TRAININGS:
+            raise ValueError("two trainings leave no measure of the uncertainty; give more sizes or repeats")
+        return self
 
 
 def nested_rows(train: MolecularDataset, n: int, *, seed: int) -> NDArray[np.int64]:
@@ -104,7 +111,7 @@ class LearningCurve:
     Raises
     ------
     TrainingError
-        If there are fewer than two different sizes, or an error is not a positive number.
+        If there are fewer than two different sizes or three trainings, or an error is not a positive number.
 
     Examples
     --------
@@ -124,6 +131,8 @@ class LearningCurve:
             raise TrainingError("an error is not a positive number, so no law can be drawn through them")
         if len(np.unique(self.n_structures)) < 2:
             raise TrainingError("a learning curve needs trainings on at least two different sizes; give more --sizes")
+        if len(errors) < _N_TRAININGS:
+            raise TrainingError("two trainings leave no measure of the uncertainty; give more --sizes or --repeats")
 
     @cached_property
     def law(self) -> Floats:
@@ -252,7 +261,7 @@ def table_rows(curve: LearningCurve) -> list[tuple[int, float, float]]:
 
     Examples
     --------
-    >>> table_rows(LearningCurve(np.array([10, 20]), np.array([0.2, 0.1])))
+    >>> table_rows(LearningCurve(np.array([10, 20, 20]), np.array([0.2, 0.1, 0.1])))
     [(10, 0.2, 0.0), (20, 0.1, 0.0)]
     """
     n, errors = np.asarray(curve.n_structures), np.asarray(curve.errors)

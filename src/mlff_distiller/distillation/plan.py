@@ -1,6 +1,6 @@
 """Settings of a training run."""
 
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
 from pydantic import Field, model_validator
 
@@ -10,6 +10,7 @@ from mlff_distiller.distillation.losses import LOSSES
 from mlff_distiller.distillation.losses.energy import EnergyTerm
 from mlff_distiller.distillation.losses.forces import ForcesTerm
 from mlff_distiller.distillation.losses.stress import StressTerm
+from mlff_distiller.distillation.losses.term import TermPlan
 from mlff_distiller.distillation.optimizers import OPTIMIZERS
 from mlff_distiller.distillation.optimizers.muon import MuonPlan
 
@@ -18,6 +19,15 @@ if TYPE_CHECKING:
     TermField = Any
 else:
     OptimizerField, TermField = kinds(OPTIMIZERS), kinds(LOSSES)
+
+
+_TERMS: Final = (EnergyTerm(), ForcesTerm(), StressTerm())
+
+
+def _beside_reference() -> tuple[TermPlan, ...]:
+    """Return the terms for both, in which the teacher's fade: in the end the few labels of the reference decide."""
+    fading = [term.model_copy(update={"labels": "teacher", "final_weight": 1e-3 * term.weight}) for term in _TERMS]
+    return (*fading, *(term.model_copy(update={"labels": "reference"}) for term in _TERMS))
 
 
 class TrainingPlan(FilePlan):
@@ -91,9 +101,10 @@ class TrainingPlan(FilePlan):
     )
     tensorboard: bool = Field(False, description='Write logs for TensorBoard; needs the extra "tensorboard".')
     loss: tuple[TermField, ...] = Field(
-        (EnergyTerm(), ForcesTerm(), StressTerm()),
+        _TERMS,
         min_length=1,
-        description="What is matched, each with its weight; terms whose labels are not there are left out.",
+        description="What is matched, each with its weight; terms whose labels are not there are left out. With "
+        "reference data, unless given: these terms for the reference, and for the teacher with weights that fade.",
     )
 
     def chosen_device(self, rank: int = 0) -> str:
@@ -117,6 +128,13 @@ class TrainingPlan(FilePlan):
         if self.device == "auto":
             return f"cuda:{rank % n_gpus}" if n_gpus else "cpu"
         return f"cuda:{rank % n_gpus}" if self.device == "cuda" else self.device
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fade_the_teacher(cls, value: Any) -> Any:
+        if isinstance(value, dict) and value.get("reference_data") is not None and "loss" not in value:
+            return {**value, "loss": _beside_reference()}
+        return value
 
     @model_validator(mode="after")
     def _check(self) -> "TrainingPlan":

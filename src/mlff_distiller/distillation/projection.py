@@ -109,13 +109,16 @@ def trained(student: Student, terms: Sequence[TermPlan], train: GraphLoader) -> 
 
 
 def _statistics(source: Source) -> tuple[NDArray[np.float64], float]:
-    """Return means of features over labeled atoms (D,), and their RMS deviation from these; 1 if all are alike."""
+    """Return means of features over labeled atoms (D,), and their RMS deviation from these; 1 if all are alike.
+
+    There may be no such atoms: those of a baseline, which shares a data set with what has them.
+    """
     sums, squares, count = np.zeros(source.widths["D"]), 0.0, 0
     for _, columns in blocks(source):
         if "embeddings" in columns.arrays:
             rows = columns.arrays["embeddings"][has(columns, "embeddings")[owners(columns)]].astype(np.float64)
             sums, squares, count = sums + rows.sum(0), squares + float(np.square(rows).sum()), count + len(rows)
-    means = sums / count
-    whole = squares / (count * len(means))
+    means = sums / max(count, 1)
+    whole = squares / max(count * len(means), 1)
     varying = whole - float(np.square(means).mean())
     return means, math.sqrt(varying) if varying > 1e-12 * whole else 1.0

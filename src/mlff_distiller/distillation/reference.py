@@ -77,7 +77,6 @@ def teachers_part(split: Split, n_teacher: int) -> Split:
     Examples
     --------
     >>> import numpy as np
-    >>> import numpy as np
     >>> both = Split(*(np.array(rows) for rows in ([0, 3], [1, 4], [2, 5])))
     >>> [part.tolist() for part in vars(teachers_part(both, 3)).values()]
     [[0], [1], [2]]

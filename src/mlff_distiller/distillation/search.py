@@ -223,15 +223,15 @@ def steps_per_s(task: Task, batch_size: int) -> float:
     """Return how many training steps of a batch size a second takes here."""
     from mlff_distiller.data.loading.loader import GraphLoader
     from mlff_distiller.distillation.flat import FlatParameters
-    from mlff_distiller.distillation.losses.loss import Loss
+    from mlff_distiller.distillation.projection import trained
     from mlff_distiller.distillation.step import EagerStep
 
     device = task.plan.chosen_device()
     student = initial_student(task).to(device)
     settings: dict[str, Any] = {"cutoff": student.cutoff, "seed": task.seed, "dtype": student.dtype, "device": device}
     loader = GraphLoader(task.train, batch_size=batch_size, **settings)
-    loss = Loss(task.plan.loss, loader.properties, scale=student.scale)
-    flat, step = FlatParameters(student), EagerStep(student, loss, mixed_precision=task.plan.mixed_precision)
+    module, loss = trained(student, task.plan.loss, loader)
+    flat, step = FlatParameters(module), EagerStep(module, loss, mixed_precision=task.plan.mixed_precision)
     began, n = math.nan, 0
     for n, batch in enumerate(loader.batches(0)):
         if n == 1:
@@ -256,6 +256,7 @@ def changed(plan: TrainingPlan, settings: dict[str, Any]) -> TrainingPlan:
         term.model_copy(update={"weight": weight}) if weight and term.kind == "energy" else term for term in plan.loss
     )
     own: dict[str, Any] = {name: settings[name] for name in ("learning_rate", "batch_size") if name in settings}
+    own |= {"batch_edges": None} if "batch_size" in own else {}  # which would be in its place
     return plan.model_copy(update={**own, "loss": loss})
 
 

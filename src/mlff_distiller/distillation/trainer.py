@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from mlff_distiller.core.errors import TrainingError
+from mlff_distiller.data.columns import common_widths
 from mlff_distiller.data.loading.batch import Batch
 from mlff_distiller.data.loading.loader import GraphLoader
 from mlff_distiller.distillation.choice import choose_step
@@ -73,6 +74,8 @@ class Trainer:
     ------
     TrainingError
         If no label has a loss weight above zero, or there is nothing to validate with.
+    DataError
+        If Hessians or embeddings of the two sets differ in their widths.
     """
 
     def __init__(  # noqa: PLR0913 - what a run consists of
@@ -91,6 +94,7 @@ class Trainer:
         self.student, self.plan, self.folder, self.digest, self.save = student, plan, folder, digest, save
         self.train_batches, self.validation, self.world = train, validation, world or World()
         self.listeners: list[Listener] = [HistoryFiles(folder), *listeners] if self.world.rank == 0 else []
+        common_widths({"the training set": train.dataset.widths, "the validation set": validation.dataset.widths})
         self.module, self.loss = trained(student, plan.loss, train)
         if not self.loss.terms:
             raise TrainingError("nothing to train on: no label has a loss weight above zero; see training.loss")

@@ -1,14 +1,18 @@
 """DataRecipe: all settings of a training on data that are there already."""
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from mlff_distiller.core.plan import FilePlan, kinds
+from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.plan import FilePlan, kinds, option
 from mlff_distiller.core.provenance import content_digest, digest
 from mlff_distiller.data.importers.plan import ImportPlan
-from mlff_distiller.data.schema import MANIFEST
+from mlff_distiller.data.schema import MANIFEST, UNSEALED
 from mlff_distiller.data.splits.plan import SplitPlan
 from mlff_distiller.distillation.plan import AssistantPlan, TrainingPlan
 from mlff_distiller.recipes.trainees import check_trainees
@@ -52,7 +56,7 @@ class DataRecipe(FilePlan):
     @property
     def is_imported(self) -> bool:
         """Whether the data are a foreign file."""
-        return not (Path(self.data) / MANIFEST).exists()
+        return not is_data_set(Path(self.data))
 
     @property
     def data_digest(self) -> str:
@@ -61,14 +65,16 @@ class DataRecipe(FilePlan):
         Raises
         ------
         DataError
-            If the data are not there.
+            If the data are not there, not finished, or of no known format.
         """
         from mlff_distiller.data.importers.detection import detect
         from mlff_distiller.data.storage.store import Store
 
         if not self.is_imported:
             return Store.open(Path(self.data)).digest
-        detect(Path(self.data))  # says what is wrong with a file that is not there
+        if self.importing.format == "auto" or not Path(self.data).exists():
+            with settings_named():
+                detect(Path(self.data))  # says what is wrong with a file that is not there
         return digest([content_digest(Path(self.data)), self.importing.model_dump(mode="json")])
 
     @property
@@ -100,3 +106,30 @@ class DataRecipe(FilePlan):
     def _check(self) -> Self:
         check_trainees(list(self.students), self.assistants, self.training)
         return self
+
+
+def is_data_set(path: Path) -> bool:
+    """Whether a folder is a data set of mlffd, finished or not."""
+    return any((path / name).exists() for name in (MANIFEST, UNSEALED))
+
+
+@contextmanager
+def settings_named() -> Iterator[None]:
+    """Let errors of an import name settings where they name options of ``mlffd data import``.
+
+    Examples
+    --------
+    >>> with settings_named():
+    ...     raise DataError("say so with --energy-unit")
+    Traceback (most recent call last):
+    ...
+    mlff_distiller.core.errors.DataError: say so with --set importing.energy_unit=...
+    """
+    try:
+        yield
+    except DataError as error:
+        text = str(error)
+        for name, field in ImportPlan.model_fields.items():
+            value = "true" if field.annotation is bool else "..."
+            text = re.sub(rf"{option(name)}(?![\w-])", f"--set importing.{name}={value}", text)
+        raise DataError(text) from error

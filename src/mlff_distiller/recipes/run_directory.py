@@ -123,9 +123,10 @@ class RunDirectory:
         RunDirectoryError
             If the directory cannot be written, is in use, or holds something else.
         """
+        question = recipe.question  # data that are not there are refused before a directory is made
         lock = self._lock()
         try:
-            self._claim(recipe)
+            self._claim(recipe, question)
             yield
         finally:
             lock.release()
@@ -191,17 +192,17 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} is in use by another mlffd; wait for it, or stop it")
         return lock
 
-    def _claim(self, recipe: Trained) -> None:
+    def _claim(self, recipe: Trained, question: str) -> None:
         marker = self.path / "run.json"
         others = [p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.endswith(".tmp")]
         if marker.exists():
-            self._check(recipe)
+            self._check(recipe, question)
         elif others:
             raise RunDirectoryError(
                 f"{self.path} is not empty and not a run of mlffd; give another directory with --out"
             )
         else:
-            write_json(marker, {"format": FORMAT, "version": VERSION, "name": recipe.name, "question": recipe.question})
+            write_json(marker, {"format": FORMAT, "version": VERSION, "name": recipe.name, "question": question})
         write_text(self.recipe_file, yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False))
 
     def _held(self) -> tuple[str, str]:
@@ -216,8 +217,8 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} was written by a newer release; install a newer mlff-distiller")
         return name, question
 
-    def _check(self, recipe: Trained) -> None:
-        name, question = self._held()
-        if question != recipe.question:
+    def _check(self, recipe: Trained, question: str) -> None:
+        name, held = self._held()
+        if held != question:
             what = f"recipe '{name}'" if name != recipe.name else f"'{name}' {recipe.asks}"
             raise RunDirectoryError(f"{self.path} holds the run of {what}; give another directory with --out")

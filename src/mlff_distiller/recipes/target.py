@@ -9,13 +9,14 @@ from mlff_distiller.core import plan as plans
 from mlff_distiller.core.errors import DataError, PlanError
 from mlff_distiller.data.importers.detection import detect
 from mlff_distiller.data.schema import MANIFEST
-from mlff_distiller.recipes.data_recipe import DataRecipe
+from mlff_distiller.recipes.data_recipe import DataRecipe, is_data_set
 from mlff_distiller.recipes.recipe import Recipe
 from mlff_distiller.recipes.run_directory import RunDirectory
 
 D = TypeVar("D", bound=DataRecipe)
 
-_SHARED: Final = ("name", "seed", "split", "students", "training", "assistants")
+_SHARED: Final = ("name", "seed", "data", "importing", "split", "students", "training", "assistants")
+_STUDIES: Final = ("forecast", "search")
 
 
 def presets(names: Sequence[str]) -> dict[str, Any]:
@@ -83,7 +84,7 @@ def data_recipe_of(
     if (target / "run.json").exists():
         settings = _settings_of_run(target)
     elif is_data(target):
-        settings = {"name": _name(target), "data": str(target.resolve()), "students": presets(["tiny"])}
+        settings = {"name": plain_name(target), "data": str(target.resolve()), "students": presets(["tiny"])}
     else:
         settings = plans.read(target)
         if "data" not in settings:
@@ -119,12 +120,16 @@ def recipe_of_run(folder: Path) -> Recipe | DataRecipe:
     Raises
     ------
     PlanError
-        If it is no run directory, or its recipe cannot be read.
+        If it is no run directory, or that of a study, or its recipe cannot be read.
     """
     directory = RunDirectory(folder)
     if not (folder / "run.json").exists():
         raise PlanError(f"{folder} is no run directory, so there is nothing to resume; give one that --out made")
-    return _parsed(plans.read(directory.recipe_file), where=str(directory.recipe_file), folder=folder.resolve())
+    settings = plans.read(directory.recipe_file)
+    for study in _STUDIES:
+        if study in settings:
+            raise PlanError(f"{folder} holds a {study}; the same `mlffd {study}` command continues it")
+    return _parsed(settings, where=str(directory.recipe_file), folder=folder.resolve())
 
 
 def _parsed(
@@ -144,22 +149,23 @@ def _parsed(
 
 def _settings_of_run(folder: Path) -> dict[str, Any]:
     settings = plans.read(RunDirectory(folder).recipe_file)
-    if "data" in settings:
-        return settings
+    shared: dict[str, Any] = {key: settings[key] for key in _SHARED if key in settings}
+    if "data" in shared:
+        return shared
     labels = RunDirectory(folder).labels
     if not (labels / MANIFEST).exists():
         raise DataError(f"{folder} holds no finished labels yet; run `mlffd label` with its recipe before")
-    return {key: settings[key] for key in _SHARED if key in settings} | {"data": str(labels.resolve())}
+    return {**shared, "data": str(labels.resolve())}
 
 
 def is_data(target: Path) -> bool:
-    """Whether a target is a data set or a file of structures, by what it holds; whatever is neither is a recipe."""
+    """Whether a target is data rather than a recipe: what has no settings to read is data, known or not."""
     if not target.exists() or target.suffix in (".yaml", ".yml"):
         return False
-    if target.is_dir():
-        if not (target / MANIFEST).exists():
-            detect(target)
-        return True
+    return is_data_set(target) or target.is_dir() or _has_known_format(target) or not _has_settings(target)
+
+
+def _has_known_format(target: Path) -> bool:
     try:
         detect(target)
     except DataError:
@@ -167,6 +173,21 @@ def is_data(target: Path) -> bool:
     return True
 
 
-def _name(target: Path) -> str:
+def _has_settings(target: Path) -> bool:
+    try:
+        plans.read(target)
+    except PlanError:
+        return False
+    return True
+
+
+def plain_name(target: Path) -> str:
+    """Return the name of a file or folder as a recipe may have it.
+
+    Examples
+    --------
+    >>> plain_name(Path("my water (2).xyz"))
+    'my-water-2'
+    """
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", target.resolve().stem).strip("-._")
     return name[:64] or "data"

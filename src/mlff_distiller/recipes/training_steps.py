@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from mlff_distiller.core.console import Reporter
+from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.files import write_json
 from mlff_distiller.data.importers.importing import import_data
 from mlff_distiller.data.loading.dataset import MolecularDataset
@@ -18,7 +19,7 @@ from mlff_distiller.distillation.assistant import assist, joined
 from mlff_distiller.distillation.distill import Task, distill
 from mlff_distiller.distillation.evaluation import Errors, evaluate
 from mlff_distiller.distillation.reference import joint_digest, unshifted
-from mlff_distiller.recipes.data_recipe import DataRecipe
+from mlff_distiller.recipes.data_recipe import DataRecipe, settings_named
 from mlff_distiller.recipes.held_out import LabeledData
 from mlff_distiller.recipes.stages import Context
 from mlff_distiller.recipes.trainees import Trainee, trainees
@@ -33,7 +34,8 @@ Facts = dict[str, Any]
 def import_file(context: Context[DataRecipe], reporter: Reporter) -> Facts:
     """Import a foreign file of labeled structures."""
     recipe = context.recipe
-    done = import_data(Path(recipe.data), recipe.importing, context.directory.labels, reporter=reporter)
+    with settings_named():
+        done = import_data(Path(recipe.data), recipe.importing, context.directory.labels, reporter=reporter)
     return {"format": done.format, **done.counts}
 
 
@@ -127,8 +129,18 @@ def errors_on(student: Student, data: MolecularDataset) -> Errors:
 
 
 def read_errors(path: Path) -> dict[str, Any]:
-    """Return what :func:`measure_errors` wrote."""
-    value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    """Return what :func:`measure_errors` wrote.
+
+    Raises
+    ------
+    DataError
+        If the file is missing or damaged.
+    """
+    try:
+        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        value["split"], value["n_structures"], [row["test"] for row in value["students"].values()]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} is damaged; delete it and run again") from error
     return value
 
 

@@ -162,12 +162,14 @@ class StudentContract:
         assert potential.predict([self.structures()[0]], ["energy", "stress"])[0].present == ("energy",)
 
     def test_rotation_and_inversion(self) -> None:
-        """Energies stay and forces turn, in proper and improper rotations."""
+        """Energies and features of atoms stay and forces turn, in proper and improper rotations."""
         turn = np.linalg.qr(generator(6, "contract", "rotation").normal(size=(3, 3)))[0]
         for structure in self.structures():
             for matrix in (turn, -turn):
-                one, other = self.potential().predict([structure, _mapped(structure, matrix)])
+                both = [structure, _mapped(structure, matrix)]
+                one, other = self.potential().predict(both, ("energy", "forces", "embeddings"))
                 self._assert_same(one, Labels(energy=other.energy, forces=_forces(other) @ matrix))
+                _assert_close(np.asarray(one.embeddings), np.asarray(other.embeddings), 1e-5)
 
     def test_translation_and_permutation(self) -> None:
         """Where a structure stands and how its atoms are numbered changes nothing."""

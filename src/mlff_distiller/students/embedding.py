@@ -11,7 +11,7 @@ from torch import Tensor
 from mlff_distiller.atoms.elements import names
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.core.errors import UnsupportedStructureError
+from mlff_distiller.core.errors import PropertyError, UnsupportedStructureError
 from mlff_distiller.students.student import Student
 
 
@@ -27,6 +27,11 @@ def energies_and_features(student: Student, graph: Graph) -> tuple[Tensor, Tenso
     graph : Graph
         The batch.
 
+    Raises
+    ------
+    PropertyError
+        If the network has no such part, or does not call it with one tensor (N, C).
+
     Examples
     --------
     >>> from mlff_distiller.students.painn.plan import PaiNNPlan
@@ -35,16 +40,24 @@ def energies_and_features(student: Student, graph: Graph) -> tuple[Tensor, Tenso
     >>> energies_and_features(student, graph)[1].shape
     torch.Size([2, 32])
     """
-    seen: list[Tensor] = []
+    seen: list[Any] = []
 
-    def note(_: Any, inputs: tuple[Tensor, ...]) -> None:
-        seen.append(inputs[0])
+    def note(_: Any, inputs: tuple[Any, ...]) -> None:
+        seen.extend(inputs)
 
-    handle = student.network.get_submodule("readout").register_forward_pre_hook(note)
+    parts = dict(student.network.named_children())
+    handle = parts["readout"].register_forward_pre_hook(note) if "readout" in parts else None
     try:
-        return student(graph), seen[0]
+        energies: Tensor = student(graph)
     finally:
-        handle.remove()
+        if handle is not None:
+            handle.remove()
+    if len(seen) != 1 or seen[0].shape[:-1] != graph.numbers.shape:
+        raise PropertyError(
+            f"students of kind '{student.plan.kind}' give no features of atoms: their network needs a part called "
+            "'readout' that is called once, with features (N, C)"
+        )
+    return energies, seen[0]
 
 
 def embedding(student: Student, structures: Sequence[Structure], *, batch_size: int = 32) -> NDArray[np.float32]:

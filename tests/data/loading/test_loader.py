@@ -484,7 +484,10 @@ def test_the_pieces_of_a_step_are_the_batch(varied, limit, micro_edges, share):
             assert_same_structures(pieces, [expected])
             for piece in pieces:
                 assert len(piece.graph.centers) <= micro_edges or piece.graph.n_systems == 1
+    pieces = list(it.all_in_order())
+    assert all(len(piece.graph.centers) <= micro_edges or piece.graph.n_systems == 1 for piece in pieces)
     uncut = loader(varied, **limit, share=share)
+    assert_same_structures(pieces, uncut.all_in_order())
     assert all(len(pieces) == 1 for pieces in uncut.steps(3))
     assert_same_batches((pieces[0] for pieces in uncut.steps(3)), it.batches(3))
 

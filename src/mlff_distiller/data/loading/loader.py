@@ -1,7 +1,7 @@
 """GraphLoader: training batches in an order that can be resumed, with neighbors cached or found anew."""
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -151,7 +151,7 @@ class GraphLoader:
 
         def tasks() -> Iterator[Task]:
             for rows in self._shares(self._order(epoch), start=start):
-                pieces = [rows] if self._micro is None or not len(rows) else self._micro.cut(rows)
+                pieces = self._pieces(rows)
                 counts.append(len(pieces))
                 yield from ((epoch, piece) for piece in pieces)
 
@@ -160,8 +160,14 @@ class GraphLoader:
             yield [first, *islice(made, counts.popleft() - 1)]
 
     def all_in_order(self) -> Iterator[Batch]:
-        """Yield every structure (of this process's share) once, in order, transformed as in epoch 0, for evaluation."""
-        return self._made((0, rows) for rows in self._shares(InOrder(len(self))))
+        """Yield every structure (of this process's share) once, in order, transformed as in epoch 0, for evaluation.
+
+        Batches come in pieces of at most ``micro_edges``.
+        """
+        return self._made((0, piece) for rows in self._shares(InOrder(len(self))) for piece in self._pieces(rows))
+
+    def _pieces(self, rows: Rows) -> Sequence[Rows]:
+        return [rows] if self._micro is None or not len(rows) else self._micro.cut(rows)
 
     def _shares(self, order: Order, *, start: int = 0) -> Iterator[Rows]:
         return (rows[self._share] for rows in self._batching.batches(order, start=start))

@@ -30,6 +30,10 @@ class MuonPlan(OptimizerPlan):
         matrices = {name: p for name, p in flat.named.items() if p.ndim == 2 and min(p.shape) > 1}
         chosen = [p for name, p in matrices.items() if name not in flat.tables]
         left = [p for name, p in flat.named.items() if all(p is not c for c in chosen)]
-        adamw = optim.AdamW(left, lr=learning_rate, weight_decay=self.weight_decay)
-        muon = optim.Muon(chosen, lr=learning_rate, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw")
-        return [muon, adamw] if chosen else [adamw]
+        rate, decay = learning_rate, self.weight_decay
+        found: list[Optimizer] = []
+        if chosen:
+            found.append(optim.Muon(chosen, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"))
+        if left:
+            found.append(optim.AdamW(left, lr=rate, weight_decay=decay))
+        return found

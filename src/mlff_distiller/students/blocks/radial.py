@@ -53,11 +53,6 @@ class RadialBasis(nn.Module):
         x = (distances / _FLOOR).clamp(max=1.0)
         return self.functions(distances.clamp(min=_FLOOR) + _FLOOR * (x * x * x * (1 - x / 2) - 0.5))
 
-    def norm(self) -> float:
-        """Return the largest length of the basis, taken as a vector, where atoms may be: at 0.5 A and more."""
-        distances = torch.linspace(_FLOOR, self.cutoff, 1000, dtype=torch.float64)
-        return float(self(distances).square().sum(1).sqrt().max())
-
 
 class BesselBasis(RadialBasis):
     r"""Spherical Bessel functions of order zero under a smooth envelope.

@@ -84,7 +84,7 @@ class FirstMessage(nn.Module):
     def __init__(self, radial: RadialBasis, n_channels: int, n_elements: int) -> None:
         super().__init__()
         self.content = nn.Embedding(n_elements, 2 * n_channels)
-        self.filters = _filters(radial, 2 * n_channels)
+        self.filters = _linear(radial.n_functions, 2 * n_channels, bias=False)
 
     def forward(
         self, scalars: Tensor, vectors: Tensor, species: Tensor, basis: Tensor, directions: Tensor, graph: Graph
@@ -102,7 +102,7 @@ class Message(nn.Module):
     def __init__(self, radial: RadialBasis, n_channels: int) -> None:
         super().__init__()
         self.content = _mlp(n_channels, n_channels, 3 * n_channels)
-        self.filters = _filters(radial, 3 * n_channels)
+        self.filters = _linear(radial.n_functions, 3 * n_channels, bias=False)
 
     def forward(
         self, scalars: Tensor, vectors: Tensor, species: Tensor, basis: Tensor, directions: Tensor, graph: Graph
@@ -134,13 +134,6 @@ class Update(nn.Module):
         if not self.is_last:
             vectors = vectors + gates[2].unsqueeze(1) * left
         return scalars, vectors
-
-
-def _filters(radial: RadialBasis, n_out: int) -> nn.Linear:
-    """Return filters of order one for the closest neighbors, whatever the size of the basis there."""
-    layer = nn.Linear(radial.n_functions, n_out, bias=False)
-    nn.init.normal_(layer.weight, std=1 / radial.norm())
-    return layer
 
 
 def _linear(n_in: int, n_out: int, *, bias: bool = True, gain: float = 1.0) -> nn.Linear:
