@@ -125,7 +125,7 @@ def test_divergence_is_seen_by_all_at_the_same_step(tmp_path):
 
 def test_an_interruption_of_one_stops_all_at_the_same_step(tmp_path, alone):
     folder = tmp_path / "run"
-    codes = ended(begin_together(3, one_gets_a_signal, folder, EXACT, 1, 7, signal.SIGINT))
+    codes = ended(begin_together(3, one_gets_a_signal, folder, EXACT, 1, 7, signal.SIGTERM))
     assert codes == [130, 130, 130]
     assert said(folder, 3)[1:] == ["", ""]
     assert "training stopped at step 9 of 12, which is saved" in said(folder, 3)[0]

@@ -21,7 +21,7 @@ def stop_requests() -> Iterator[Callable[[], bool]]:
     --------
     >>> import os
     >>> with stop_requests() as asked:
-    ...     os.kill(os.getpid(), signal.SIGINT)
+    ...     os.kill(os.getpid(), signal.SIGTERM)
     ...     print(asked())
     True
     """
