@@ -66,7 +66,7 @@ class StudentContract:
     neighbor_norm: ClassVar[float] = 2.8
     n_many: ClassVar[int] = 3000
     single_noise: ClassVar[float] = 2e-5
-    largest_force: ClassVar[float] = 1.0
+    largest_force: ClassVar[float] = 3.0
 
     @classmethod
     def student(cls, dtype: torch.dtype = torch.float64, *, seed: int = 3) -> Student:
@@ -129,7 +129,7 @@ class StudentContract:
             assert used > 0.5, f"{name}: only {used:.0%} of it have a gradient"
 
     def test_it_starts_small(self) -> None:
-        """Forces of an untrained student are no larger than those it will learn, or training begins with unlearning."""
+        """Forces of an untrained student are of the size of those it will learn, or training begins with unlearning."""
         plan = self.plan.model_copy(update={"repulsion": "none"})
         student = Student(plan, REFERENCE_ENERGIES, scale=1.0, neighbor_norm=self.neighbor_norm)
         forces = _forces(StudentPotential(student.double()).predict([self.structures()[0]])[0])

@@ -55,7 +55,7 @@ class PaiNN(nn.Module):
             [FirstMessage(radial, n_channels, n_elements), *(Message(radial, n_channels) for _ in range(last))]
         )
         self.updates = nn.ModuleList([Update(n_channels, is_last=layer == last) for layer in range(n_layers)])
-        self.readout = _mlp(n_channels, n_readout, 1, gain=0.1)  # forces begin well below those of the data
+        self.readout = _mlp(n_channels, n_readout, 1)
 
     def forward(self, species: Tensor, graph: Graph) -> Tensor:
         """Return energies of atoms (N,) in units of the training set's scale.
@@ -136,13 +136,13 @@ class Update(nn.Module):
         return scalars, vectors
 
 
-def _linear(n_in: int, n_out: int, *, bias: bool = True, gain: float = 1.0) -> nn.Linear:
+def _linear(n_in: int, n_out: int, *, bias: bool = True) -> nn.Linear:
     layer = nn.Linear(n_in, n_out, bias=bias)
-    nn.init.xavier_uniform_(layer.weight, gain=gain)
+    nn.init.xavier_uniform_(layer.weight)
     if bias:
         nn.init.zeros_(layer.bias)
     return layer
 
 
-def _mlp(n_in: int, n_hidden: int, n_out: int, *, gain: float = 1.0) -> nn.Sequential:
-    return nn.Sequential(_linear(n_in, n_hidden), nn.SiLU(), _linear(n_hidden, n_out, gain=gain))
+def _mlp(n_in: int, n_hidden: int, n_out: int) -> nn.Sequential:
+    return nn.Sequential(_linear(n_in, n_hidden), nn.SiLU(), _linear(n_hidden, n_out))
