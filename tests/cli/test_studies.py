@@ -1,6 +1,7 @@
 """``mlffd forecast`` and ``mlffd search``: they end in time, go on when called again, and refuse with one sentence."""
 
 import json
+import re
 import sys
 
 import pytest
@@ -35,7 +36,7 @@ def test_a_search_keeps_its_trials_and_writes_settings(command, clusters, tmp_pa
     best = yaml.parse((out / "best.yaml").read_text())
     assert best is None or set(best) == {"training"}
     again = command(*arguments, "--minutes", "0.01")
-    n_before, n_after = (int(said.stdout.split(" trial")[-2].split()[-1]) for said in (first, again))
+    n_before, n_after = (int(re.search(r"(\d+)\s+trials?,", said.stdout)[1]) for said in (first, again))
     assert n_after == n_before + 1
     assert not list((out / "search").glob("trial-*"))
 

@@ -131,9 +131,9 @@ def settle(
 
     Examples
     --------
-    >>> hydrogen = Frame("f", np.array([1]), np.zeros((1, 3)), values={"energy": np.array(-0.5)})
-    >>> for row in settle([hydrogen], {"length": Declared("Bohr", "definition")}, ImportPlan(),
-    ...                   format_name="npz", where="h.npz").rows:
+    >>> oxygen = Frame("f", np.array([8]), np.zeros((1, 3)), values={"energy": np.array(-75.0)})
+    >>> for row in settle([oxygen], {"length": Declared("Bohr", "definition")}, ImportPlan(),
+    ...                   format_name="npz", where="o.npz").rows:
     ...     print(row.quantity, row.unit, "-", row.why)
     length Bohr - definition
     energy Hartree - detected: energies are all-electron totals
