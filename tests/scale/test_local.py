@@ -204,7 +204,8 @@ def test_leaving_early_ends_workers_and_their_children(tasks) -> None:
 
 
 SCRIPT = """
-import sys
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a background job ignores
 sys.path.insert(0, {here!r})
 sys.path.insert(0, {marker!r})
 import pool_tasks

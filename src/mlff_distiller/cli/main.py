@@ -10,7 +10,7 @@ from mlff_distiller import __version__
 from mlff_distiller.cli.forecast import forecast
 from mlff_distiller.cli.lazy import Commands
 from mlff_distiller.cli.search import search
-from mlff_distiller.cli.train import train
+from mlff_distiller.cli.train import Overrides, Workers, train
 from mlff_distiller.core.console import CONSOLE, print_tables
 from mlff_distiller.core.errors import DistillerError
 
@@ -29,17 +29,6 @@ RecipeFile = Annotated[Path, typer.Argument(help="Recipe (YAML); `mlffd init` wr
 Out = Annotated[
     Path,
     typer.Option("--out", "-o", help="Output directory; made if missing, continued if it holds this recipe's run."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Change a setting, for instance --set training.n_steps=8000; may be repeated.",
-        metavar="KEY=VALUE",
-    ),
-]
-Workers = Annotated[
-    int, typer.Option("--workers", "-j", min=0, help="Worker processes, each with one thread; 0: one per core.")
 ]
 
 
