@@ -1,7 +1,10 @@
 """GraphLoader: training batches in an order that can be resumed, with neighbors cached or found anew."""
 
+import signal
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Literal
@@ -262,7 +265,8 @@ class _Workers:
         """Yield the batches of tasks, in their order."""
         self._pass += 1
         own, self._tasks.current = self._pass, tasks
-        batches = iter(self._loader)
+        with _no_sudden_errors():
+            batches = iter(self._loader)
         while True:
             if own != self._pass:
                 raise DataError("a loader with workers gives one pass at a time; make a second loader for the other")
@@ -278,6 +282,20 @@ class _Workers:
                     "or with n_workers=0 to see its own error"
                 ) from error
             yield made
+
+
+@contextmanager
+def _no_sudden_errors() -> Iterator[None]:
+    """Keep torch's handler of dying children out: it raises wherever the program is, in the writing of a file too.
+
+    Without it the next batch that is asked for finds the dead process, after 5 seconds at most.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        yield  # then torch sets no handler
+        return
+    before = signal.getsignal(signal.SIGCHLD)
+    yield
+    signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
 
 
 def _how_they_died(batches: Any) -> str:
