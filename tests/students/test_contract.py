@@ -56,8 +56,13 @@ class Broken(StudentPlan):
 class Faulty(nn.Module):
     def __init__(self, network: nn.Module, fault: str) -> None:
         super().__init__()
-        self.network, self.readout, self.fault = network, network.readout, getattr(self, fault)
+        self.network, self.fault = network, getattr(self, fault)
         self.spare = nn.Parameter(torch.ones(3)) if fault == "idle" else None
+
+    @property
+    def readout(self):
+        """Where embeddings are taken; registered once, since two names for one parameter cannot be traced."""
+        return self.network.readout
 
     def forward(self, species, graph):
         return self.fault(self.network(species, graph), graph)
