@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mlff_distiller.atoms.elements import names
 from mlff_distiller.atoms.graph import Graph
@@ -45,8 +45,8 @@ def energies_and_features(student: Student, graph: Graph) -> tuple[Tensor, Tenso
     def note(_: Any, inputs: tuple[Any, ...]) -> None:
         seen.extend(inputs)
 
-    parts = dict(student.network.named_children())
-    handle = parts["readout"].register_forward_pre_hook(note) if "readout" in parts else None
+    readout = getattr(student.network, "readout", None)
+    handle = readout.register_forward_pre_hook(note) if isinstance(readout, nn.Module) else None
     try:
         energies: Tensor = student(graph)
     finally:
