@@ -56,6 +56,10 @@ class RunDirectoryError(DistillerError):
     """An output directory cannot be used: another recipe's run, another process, or not writable."""
 
 
+class BackendError(DistillerError):
+    """A student cannot be evaluated in the way that was asked for."""
+
+
 class ParityError(DistillerError):
     """An exported student does not reproduce the student it came from."""
 

@@ -1,32 +1,26 @@
 """The compiled step: traced once with free sizes, compiled by AOTInductor, kept for every later run like it."""
 
-import os
-import shutil
-import tempfile
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Final
 
 import torch
-from torch import Tensor, fx, nn
-from torch.export import Dim, export
-from torch.fx.experimental.proxy_tensor import make_fx
+from torch import Tensor, fx
 
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.labels import OF_ATOMS
-from mlff_distiller.core.errors import DistillerError, TrainingError
-from mlff_distiller.core.files import write_atomically
-from mlff_distiller.core.provenance import digest, machine
+from mlff_distiller.core.errors import TrainingError
+from mlff_distiller.core.provenance import digest
 from mlff_distiller.data.loading.batch import Batch
 from mlff_distiller.distillation.step import EagerStep
+from mlff_distiller.students import tracing
+from mlff_distiller.students.tracing import compiler
+from mlff_distiller.students.tracing import is_whole as _is_whole
 
 _EDGES: Final = frozenset({"centers", "neighbors", "vectors"})
 _ATOMS: Final = OF_ATOMS | {"numbers", "system"}
-_SIZES: Final = {"structures": 23, "atoms": 211, "edges": 2503}  # of a middling batch; primes meet no other size
 
 
 class CompiledStep:
@@ -95,33 +89,18 @@ class CompiledStep:
             )
 
 
-def compiler() -> str | None:
-    """Return the path of the C++ compiler that torch would use, if there is one."""
-    return next(filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "clang++")))), None)
-
-
 def cache_folder() -> Path:
-    """Return where compiled steps are kept; the folder may be deleted at any time.
-
-    A user without a home gets a new temporary folder: a known one could hold what somebody else has put there.
-    """
-    with suppress(RuntimeError):
-        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mlff-distiller" / "steps"
-    return Path(tempfile.mkdtemp(prefix="mlff-distiller-"))
+    """Return where compiled steps are kept; the folder may be deleted at any time."""
+    return tracing.cache_folder("steps")
 
 
 def traced(eager: EagerStep, weights: Tensor, sample: Batch) -> tuple[fx.GraphModule, list[Tensor]]:
-    """Return the step as a graph of tensor operations, and inputs that it takes.
-
-    The tracer records ``detach`` where autograd, differentiating a gradient, cuts what it has saved. In the traced
-    program, which has no autograd, such a node would be nothing; but the compiler traces it once more and takes the
-    cut for real, and gradients come out wrong by half. So they are taken out.
-    """
+    """Return the step as a graph of tensor operations, see :func:`tracing.traced`, and inputs that it takes."""
     factors = torch.ones(len(eager.terms), dtype=torch.float64, device=weights.device)
     buffers, template = eager.buffers, _tensors(sample)
     taken = {size for tensor in (weights, factors, *buffers) for size in tensor.shape}
     taken |= {size for tensor in template.values() for size in tensor.shape[1:]}
-    sizes = {name: next(n for n in range(size, 2 * size, 2) if n not in taken) for name, size in _SIZES.items()}
+    sizes = tracing.open_sizes(taken)
     batch = [tensor.new_zeros((sizes[_axis(name)], *tensor.shape[1:])) for name, tensor in template.items()]
 
     def step(weights: Tensor, factors: Tensor, *rest: Tensor) -> tuple[Tensor, Tensor]:
@@ -129,14 +108,7 @@ def traced(eager: EagerStep, weights: Tensor, sample: Batch) -> tuple[fx.GraphMo
         return eager.pure(weights, factors, _batch(sample, values), rest[len(batch) :])
 
     inputs = [weights, factors, *batch, *buffers]
-    program = make_fx(step, tracing_mode="symbolic")(*inputs)
-    for node in list(program.graph.nodes):
-        if node.target is torch.ops.aten.detach.default:
-            node.replace_all_uses_with(node.args[0])
-            program.graph.erase_node(node)
-    program.graph.eliminate_dead_code()
-    program.recompile()
-    return program, inputs
+    return tracing.traced(step, inputs), inputs
 
 
 def _compiled(
@@ -145,58 +117,28 @@ def _compiled(
     program, inputs = traced(eager, weights, sample)
     package = (folder or cache_folder()) / f"{_key(program, inputs)}.pt2"
     if _is_whole(package):
-        return torch._inductor.aoti_load_package(str(package))
-    with tempfile.TemporaryDirectory(prefix="mlff-distiller-") as place:  # of its own: others may compile the same
-        built = Path(place) / package.name
-        _build(program, inputs, list(_tensors(sample)), built)
-        try:
-            write_atomically(package, lambda path: _copy(built, path))
-        except DistillerError as error:
-            tell(f"the compiled step is not kept for the next time: {error}")
-        return torch._inductor.aoti_load_package(str(built))
-
-
-def _is_whole(package: Path) -> bool:
-    """Whether there is a package with every byte as it was written: a damaged one could end the process."""
-    try:
-        with zipfile.ZipFile(package) as archive:
-            return archive.testzip() is None
-    except (OSError, zipfile.BadZipFile):
-        return False
+        return tracing.load_package(package)
+    return tracing.build_and_keep(
+        package,
+        lambda path: _build(program, inputs, list(_tensors(sample)), path),
+        tracing.load_package,
+        tell=lambda error: tell(f"the compiled step is not kept for the next time: {error}"),
+    )
 
 
 def _build(program: fx.GraphModule, inputs: Sequence[Tensor], names: Sequence[str], package: Path) -> None:
     """Compile the traced step, whose inputs from the third on are the tensors of a batch with these names."""
     if inputs[0].device.type == "cpu" and compiler() is None:
         raise TrainingError("no C++ compiler is found")
-    open_sizes = {axis: Dim(axis, min=2) for axis in _SIZES}
-    axes = [{0: open_sizes[_axis(name)]} for name in names]
-    shapes = (None, None, *axes, *(None for _ in inputs[2 + len(names) :]))
-    exported = export(_Program(program), tuple(inputs), dynamic_shapes=(shapes,))
-    settings = {"cpp.threads": torch.get_num_threads()}
-    torch._inductor.aoti_compile_and_package(exported, package_path=str(package), inductor_configs=settings)
-
-
-def _copy(built: Path, path: Path) -> None:
-    shutil.copyfile(built, path)
-
-
-class _Program(nn.Module):
-    """The traced step as a module, which is what torch exports."""
-
-    def __init__(self, program: fx.GraphModule) -> None:
-        super().__init__()
-        self.program = program
-
-    def forward(self, *inputs: Tensor) -> Any:
-        return self.program(*inputs)
+    axes = [None, None, *map(_axis, names), *(None for _ in inputs[2 + len(names) :])]
+    tracing.write_package(program, inputs, axes, package, threads=torch.get_num_threads())
 
 
 def _key(program: fx.GraphModule, inputs: Sequence[Tensor]) -> str:
-    device = inputs[0].device
-    where = torch.cuda.get_device_name(device) if device.type == "cuda" else machine()["processor"]
     kinds = [[str(tensor.dtype), list(tensor.shape)] for tensor in inputs]
-    return digest([program.code, kinds, torch.__version__, torch.get_num_threads(), str(where)])[:24]
+    return digest(
+        [program.code, kinds, torch.__version__, torch.get_num_threads(), tracing.processor(inputs[0].device)]
+    )[:24]
 
 
 def _axis(name: str) -> str:

@@ -1,6 +1,7 @@
 """StudentCalculator: the one line that swaps the teacher for a student in an ASE script."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -20,11 +21,18 @@ class StudentCalculator(PotentialCalculator):
         float64 for Hessians and tight relaxations; as stored (float32) unless given.
     device : optional
         ``"cpu"`` or ``"cuda"``.
+    backend : str
+        What evaluates the student: ``"auto"``, ``"kernel"``, ``"triton"``, ``"package"``, ``"compile"`` or ``"eager"``.
+    **settings
+        Of the backend, such as ``n_threads`` of ``"kernel"``. For ``"package"`` what ``mlffd compile`` has put beside
+        the student is found.
 
     Raises
     ------
     CheckpointError
         If the file cannot be read.
+    BackendError
+        If the backend that is named cannot evaluate this student here.
     UnsupportedStructureError
         On evaluation, if the atoms hold an element or charge that the student was not trained on.
 
@@ -42,6 +50,21 @@ class StudentCalculator(PotentialCalculator):
     """
 
     def __init__(
-        self, path: str | Path, *, dtype: torch.dtype | None = None, device: torch.device | str = "cpu"
+        self,
+        path: str | Path,
+        *,
+        dtype: torch.dtype | None = None,
+        device: torch.device | str = "cpu",
+        backend: str = "auto",
+        **settings: Any,
     ) -> None:
-        super().__init__(StudentPotential(load(path, dtype=dtype, device=device)))
+        student, package = load(path, dtype=dtype, device=device), Path(path).with_suffix(".pt2")
+        if backend == "package" and package.is_file():
+            settings = {"path": package, **settings}
+        self._student_potential = StudentPotential(student, backend=backend, **settings)
+        super().__init__(self._student_potential)
+
+    @property
+    def backend(self) -> str:
+        """The backend that is used, and why."""
+        return self._student_potential.choice.reason

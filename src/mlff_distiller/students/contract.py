@@ -77,7 +77,7 @@ class StudentContract:
     @classmethod
     def potential(cls, dtype: torch.dtype = torch.float64) -> StudentPotential:
         """Return an untrained student as a potential that evaluates any batch at once."""
-        return StudentPotential(cls.student(dtype), batching=Batching(10**9))
+        return StudentPotential(cls.student(dtype), batching=Batching(10**9), backend="eager")
 
     @classmethod
     def structures(cls) -> list[Structure]:
@@ -106,7 +106,9 @@ class StudentContract:
                 path = Path(folder) / "student.safetensors"
                 checkpoint.save(student, path, references=structures)
                 loaded = checkpoint.load(path)
-            for one, other in zip(*(StudentPotential(s).predict(structures) for s in (student, loaded)), strict=True):
+            for one, other in zip(
+                *(StudentPotential(s, backend="eager").predict(structures) for s in (student, loaded)), strict=True
+            ):
                 assert (one.energy, _forces(one).tolist()) == (other.energy, _forces(other).tolist())
 
     def test_weights_depend_on_the_seed_alone(self) -> None:
@@ -132,7 +134,7 @@ class StudentContract:
         """Forces of an untrained student are of the size of those it will learn, or training begins with unlearning."""
         plan = self.plan.model_copy(update={"repulsion": "none"})
         student = Student(plan, REFERENCE_ENERGIES, scale=1.0, neighbor_norm=self.neighbor_norm)
-        forces = _forces(StudentPotential(student.double()).predict([self.structures()[0]])[0])
+        forces = _forces(StudentPotential(student.double(), backend="eager").predict([self.structures()[0]])[0])
         assert 1e-4 < float(np.sqrt(np.square(forces).mean())) < self.largest_force
 
     def test_forces_are_minus_the_gradient(self) -> None:
@@ -301,9 +303,9 @@ class StudentContract:
         student.reference.energies += 1e5
         molecule = self.structures()[0]
         push = np.zeros_like(molecule.positions)
-        push[0] = _forces(StudentPotential(student).predict([molecule])[0])[0]
+        push[0] = _forces(StudentPotential(student, backend="eager").predict([molecule])[0])[0]
         push *= 5e-3 / np.linalg.norm(push)
-        near, here, far = StudentPotential(student.double().float()).predict(
+        near, here, far = StudentPotential(student.double().float(), backend="eager").predict(
             [molecule.moved(molecule.positions + n * push) for n in (-1, 0, 1)]
         )
         work = float((_forces(here) * push).sum())

@@ -3,16 +3,19 @@
 import hashlib
 from collections.abc import Collection
 from functools import cached_property, partial
+from typing import Any
 
 import torch
 
+from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.labels import EMBEDDINGS, SINGLE
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.provenance import digest
 from mlff_distiller.potentials.base import Identity
 from mlff_distiller.potentials.batching import Batching
-from mlff_distiller.potentials.derivatives import Evaluation
+from mlff_distiller.potentials.derivatives import Derived, Evaluation
 from mlff_distiller.potentials.graph_potential import GraphPotential
+from mlff_distiller.students.backends.choice import Choice, choose
 from mlff_distiller.students.embedding import energies_and_features
 from mlff_distiller.students.student import Student
 
@@ -28,6 +31,16 @@ class StudentPotential(GraphPotential):
         Trained student; its elements, and the charges and spins it was trained in, bound what may be asked.
     batching : Batching, optional
         How many atoms are evaluated at once.
+    backend : str
+        What evaluates: ``"auto"`` takes the fastest that is here; see
+        :func:`~mlff_distiller.students.backends.choice.choose`.
+    **settings
+        Of the backend that is named, such as ``n_threads`` of ``"kernel"``.
+
+    Raises
+    ------
+    BackendError
+        If the backend that is named cannot evaluate the student here.
 
     Examples
     --------
@@ -42,7 +55,9 @@ class StudentPotential(GraphPotential):
 
     properties = frozenset(SINGLE + EMBEDDINGS)
 
-    def __init__(self, student: Student, *, batching: Batching | None = None) -> None:
+    def __init__(
+        self, student: Student, *, batching: Batching | None = None, backend: str = "auto", **settings: Any
+    ) -> None:
         self.student = student.eval().requires_grad_(False)
         self.charges = frozenset(student.charges)
         self.spins = frozenset(spin for _, spin in student.states.values()) or None
@@ -61,6 +76,20 @@ class StudentPotential(GraphPotential):
             device=student.device,
             batching=batching,
         )
+        self._asked = backend, settings
+        if backend != "auto":
+            self.choice  # noqa: B018 - what cannot be used is said now
+
+    @cached_property
+    def choice(self) -> Choice:
+        """The backend that evaluates, and why this one; made when it is first needed."""
+        name, settings = self._asked
+        return choose(self.student, name, **settings)
+
+    def _derive(self, graph: Graph, properties: Collection[str]) -> Derived:
+        if "embeddings" in properties:
+            return super()._derive(graph, properties)
+        return self.choice.backend.derive(graph, properties)
 
     def _evaluation(self, properties: Collection[str]) -> Evaluation:
         return partial(energies_and_features, self.student) if "embeddings" in properties else self.student

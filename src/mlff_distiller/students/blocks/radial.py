@@ -50,8 +50,8 @@ class RadialBasis(nn.Module):
 
         Unbounded functions there would let a network outweigh any repulsion. Two derivatives are continuous.
         """
-        x = (distances / _FLOOR).clamp(max=1.0)
-        return self.functions(distances.clamp(min=_FLOOR) + _FLOOR * (x * x * x * (1 - x / 2) - 0.5))
+        x = distances / _FLOOR
+        return self.functions(torch.where(x < 1, _FLOOR * (0.5 + x * x * x * (1 - x / 2)), distances))
 
 
 class BesselBasis(RadialBasis):

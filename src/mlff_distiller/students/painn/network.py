@@ -117,7 +117,7 @@ class Message(nn.Module):
 class Update(nn.Module):
     """Mixing of scalars and vectors within an atom (eqs. 9 and 10 of the paper)."""
 
-    _SOFTENING = 1e-4  # keeps the norm twice differentiable where a vector vanishes by symmetry
+    SOFTENING = 1e-4  # keeps the norm twice differentiable where a vector vanishes by symmetry
 
     def __init__(self, n_channels: int, *, is_last: bool) -> None:
         super().__init__()
@@ -128,7 +128,7 @@ class Update(nn.Module):
     def forward(self, scalars: Tensor, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return scalars (N, C) and vectors (N, 3, C) after the update."""
         left, right = self.mix(vectors).chunk(2, dim=2)
-        norm = (right.square().sum(1) + self._SOFTENING).sqrt()
+        norm = (right.square().sum(1) + self.SOFTENING).sqrt()
         gates = self.gates(torch.cat([scalars, norm], dim=1)).chunk(2 if self.is_last else 3, dim=1)
         scalars = scalars + gates[0] + gates[1] * (left * right).sum(1)
         if not self.is_last:

@@ -1,0 +1,115 @@
+"""Which backend evaluates a student: the fastest that is here, checked against the eager network before it is used."""
+
+import warnings
+from inspect import signature
+from typing import Any, Final, NamedTuple
+
+import torch
+
+from mlff_distiller.atoms.graph import Graph
+from mlff_distiller.core.console import patience
+from mlff_distiller.core.errors import BackendError, DistillerError
+from mlff_distiller.core.registry import nearest
+from mlff_distiller.students.backends import BACKENDS
+from mlff_distiller.students.backends.backend import Backend, Eager
+from mlff_distiller.students.self_check import canonical
+from mlff_distiller.students.student import Student
+
+_FASTEST: Final = {"cpu": ("kernel",), "cuda": ("triton",)}
+"""What ``auto`` tries on each device before the eager network."""
+
+_TOLERANCE: Final = {torch.float32: 1e-4, torch.float64: 1e-8}  # of forces, relative to 1 eV/Angstrom or the largest
+
+
+_CALLS: Final = 3  # a backend may record its first calls and replay them later
+
+
+class Choice(NamedTuple):
+    """A backend and why it was taken.
+
+    Parameters
+    ----------
+    backend : Backend
+        What evaluates.
+    reason : str
+        A sentence for the user.
+    """
+
+    backend: Backend
+    reason: str
+
+
+def choose(student: Student, name: str = "auto", **settings: Any) -> Choice:
+    """Return the backend of a name, or the fastest one that can evaluate a student here.
+
+    Its forces on a chain of all elements must be those of the eager network. With ``auto``, one that cannot be used
+    though it knows the student is left out with a warning.
+
+    Parameters
+    ----------
+    student : Student
+        On the device and in the precision of the evaluation.
+    name : str
+        A name in ``BACKENDS``, or ``"auto"``.
+    **settings
+        Of the named backend, such as ``n_threads`` of ``kernel``.
+
+    Raises
+    ------
+    BackendError
+        If the named one cannot be used or does not agree with the eager network.
+    UnknownNameError
+        If there is no backend of that name.
+
+    Examples
+    --------
+    >>> from mlff_distiller.students.painn.plan import PaiNNPlan
+    >>> choose(Student(PaiNNPlan(preset="ultra-tiny"), {1: -13.6})).reason
+    'kernel: the fastest that is here for a painn on cpu'
+    """
+    if name != "auto":
+        return Choice(_checked(student, name, settings), f"{name}: as asked")
+    where = f"a {student.plan.kind} on {student.device.type}"
+    obstacles = []
+    for fast in _FASTEST.get(student.device.type, ()):
+        if not BACKENDS.get(fast).knows(student):
+            continue
+        try:
+            return Choice(_checked(student, fast, settings), f"{fast}: the fastest that is here for {where}")
+        except DistillerError as error:
+            obstacles.append(str(error))
+            warnings.warn(f"the slower backend 'eager' is used: {error}", stacklevel=2)
+    reason = "; ".join(obstacles) or f"there is no faster one for {where}"
+    return Choice(Eager(student), f"eager: {reason}")
+
+
+def _checked(student: Student, name: str, settings: dict[str, Any]) -> Backend:
+    kind = BACKENDS.get(name)
+    known = [name for name in signature(kind).parameters if name != "student"]
+    for setting in settings:
+        if setting not in known:
+            raise BackendError(
+                f"backend '{name}' has no setting '{setting}'{nearest(setting, known)}; "
+                f"it has {', '.join(known) or 'none'}"
+            )
+    with patience(f"the backend '{name}' is compiled for this machine: up to a minute, the first time only"):
+        return _agreeing(student, name, kind(student, **settings))
+
+
+def _agreeing(student: Student, name: str, backend: Backend) -> Backend:
+    """Return a backend if its forces on a chain of all elements are those of the eager network."""
+    if name == Eager.name:
+        return backend
+    structure = canonical(student.elements)
+    graph = Graph.from_structures([structure], student.cutoff, dtype=student.dtype, device=student.device)
+    expected = Eager(student).derive(graph).forces
+    found = [backend.derive(graph).forces for _ in range(_CALLS)][-1]
+    assert expected is not None
+    assert found is not None
+    error = float((found.double() - expected.double()).abs().max())
+    if not error <= _TOLERANCE[student.dtype] * max(1.0, float(expected.abs().max())):
+        raise BackendError(
+            f"backend '{name}' differs from the eager network by {error:.1e} eV/Angstrom; use backend='eager', and "
+            "report this with your processor and the versions of numba and torch"
+        )
+    return backend
