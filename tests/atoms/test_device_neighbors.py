@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 
 from mlff_distiller.atoms import device_neighbors
 from mlff_distiller.atoms.batch_neighbors import find_batch_edges
-from mlff_distiller.atoms.device_neighbors import cell_list_edges, find_device_edges
+from mlff_distiller.atoms.device_neighbors import DeviceGraphs, cell_list_edges, find_device_edges
+from mlff_distiller.atoms.graph import Graph
+from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import StructureError
 
 TRICLINIC, FLAT = [[3.0, 0, 0], [1.5, 3, 0], [0.5, 1, 2.5]], [[2.0, 0, 0], [7, 3, 0], [1, -5, 4]]
@@ -90,4 +92,22 @@ def test_pairs_stay_on_the_gpu():
     assert found.vectors.is_cuda
     assert device_neighbors.is_installed()
     wanted = find_batch_edges(positions, np.array([100, 50]), **box)
+    np.testing.assert_allclose(sorted_rows(found), sorted_rows(wanted), atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_graphs_of_a_device_are_those_of_the_structures(dtype):
+    rng = np.random.default_rng(3)
+    structures = [
+        Structure([1, 8, 1], rng.normal(size=(3, 3))),
+        Structure([6], [[0, 0, 0]]),
+        Structure([6, 1], rng.normal(size=(2, 3)), cell=TRICLINIC, pbc=[True] * 3),
+        Structure([6, 1], rng.normal(size=(2, 3)), cell=np.eye(3) * 3, pbc=[True, False, True]),
+    ]
+    found = DeviceGraphs(4.0, dtype=dtype, device="cpu").graph(structures)
+    wanted = Graph.from_structures(structures, 4.0, dtype=dtype)
+    assert found.vectors.dtype == dtype
+    assert found.n_systems == len(structures)
+    for name in ("numbers", "system"):
+        assert torch.equal(getattr(found, name), getattr(wanted, name))
     np.testing.assert_allclose(sorted_rows(found), sorted_rows(wanted), atol=2e-6)

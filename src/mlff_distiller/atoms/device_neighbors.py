@@ -1,5 +1,6 @@
 """Neighbor lists on a GPU, by the package nvalchemi-toolkit-ops where it is installed."""
 
+from collections.abc import Sequence
 from functools import cache
 from importlib.util import find_spec
 from typing import Any
@@ -9,12 +10,57 @@ import torch
 from torch import Tensor
 
 from mlff_distiller.atoms.batch_neighbors import BatchEdges, Floats, Integers, _check_spans, find_batch_edges
+from mlff_distiller.atoms.graph import Graph
+from mlff_distiller.atoms.structure import Structure
 
 
 @cache
 def is_installed() -> bool:
     """Return whether the package is there (extra ``gpu``)."""
     return find_spec("nvalchemiops") is not None
+
+
+class DeviceGraphs:
+    """Makes the graphs of :meth:`Graph.from_structures` on a GPU, where the positions go and the edges stay.
+
+    Parameters
+    ----------
+    cutoff : float
+        Angstrom.
+    dtype, device : optional
+        Of the edge vectors.
+
+    Examples
+    --------
+    >>> graphs = DeviceGraphs(5.0, device="cpu")
+    >>> graphs.graph([Structure([1, 1], [[0, 0, 0], [0, 0, 0.5]])]).vectors.tolist()
+    [[0.0, 0.0, 0.5], [0.0, 0.0, -0.5]]
+    """
+
+    def __init__(
+        self, cutoff: float, *, dtype: torch.dtype = torch.float32, device: torch.device | str = "cuda"
+    ) -> None:
+        self.cutoff, self.dtype, self.device = float(cutoff), dtype, torch.device(device)
+
+    def graph(self, structures: Sequence[Structure], *, place: int = 0) -> Graph:
+        """Return the graph of a batch of at least one structure; ``place`` is that of ``VerletGraphs`` and unused.
+
+        Raises
+        ------
+        StructureError
+            As :func:`find_device_edges` does.
+        """
+        sizes = np.array([len(structure) for structure in structures])
+        system = torch.from_numpy(np.repeat(np.arange(len(sizes)), sizes)).to(self.device)
+        edges = find_device_edges(
+            torch.from_numpy(np.concatenate([structure.positions for structure in structures])).to(self.device),
+            sizes,
+            cells=np.stack([structure.cell for structure in structures]),
+            pbc=np.stack([structure.pbc for structure in structures]),
+            cutoff=self.cutoff,
+        )
+        numbers = torch.from_numpy(np.concatenate([structure.numbers for structure in structures])).to(self.device)
+        return Graph(numbers, system, edges.centers, edges.neighbors, edges.vectors.to(self.dtype), len(sizes))
 
 
 def find_device_edges(positions: Tensor, sizes: Integers, *, cells: Floats, pbc: Any, cutoff: float) -> BatchEdges:

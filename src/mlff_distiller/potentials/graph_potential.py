@@ -6,6 +6,7 @@ from typing import Final
 import numpy as np
 import torch
 
+from mlff_distiller.atoms.device_neighbors import DeviceGraphs
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.labels import SINGLE, Labels
 from mlff_distiller.atoms.structure import Structure
@@ -60,7 +61,10 @@ class GraphPotential(Potential):
         self.identity = identity
         self.dtype, self.device = dtype, device
         self.batching = batching or Batching(2048)
-        self._graphs = VerletGraphs(cutoff, dtype=dtype, device=device)
+        on_cpu = torch.device(device).type == "cpu"
+        self._graphs: VerletGraphs | DeviceGraphs = (
+            VerletGraphs(cutoff, dtype=dtype) if on_cpu else DeviceGraphs(cutoff, dtype=dtype, device=device)
+        )
         self._covered: tuple[Structure, ...] = ()
 
     def predict(

@@ -80,6 +80,10 @@ class StudentPotential(GraphPotential):
         if backend != "auto":
             self.choice  # noqa: B018 - what cannot be used is said now
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the backend, which holds threads and machine code; a copy makes its own."""
+        return {name: value for name, value in vars(self).items() if name != "choice"}
+
     @cached_property
     def choice(self) -> Choice:
         """The backend that evaluates, and why this one; made when it is first needed."""

@@ -1,5 +1,7 @@
 """Which backend is taken, what is said about it, and that a wrong one is never used."""
 
+import copy
+import pickle
 import warnings
 
 import ase.build
@@ -8,6 +10,7 @@ import pytest
 import torch
 
 from mlff_distiller import StudentCalculator
+from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.core.errors import BackendError, UnknownNameError
 from mlff_distiller.students import checkpoint
 from mlff_distiller.students.backends import BACKENDS
@@ -105,7 +108,14 @@ def test_settings_reach_the_backend(student):
 
 
 def test_embeddings_come_from_the_network(student):
-    from mlff_distiller.atoms.conversion import from_ase
-
     found = StudentPotential(student).predict([from_ase(ase.build.molecule("CH4"))], ("energy", "embeddings"))[0]
     assert found.embeddings.shape == (5, 32)
+
+
+def test_a_copy_makes_its_own_backend(student):
+    structure = from_ase(ase.build.molecule("CH4"))
+    potential = StudentPotential(student)
+    forces = potential.predict([structure])[0].forces
+    for copied in (pickle.loads(pickle.dumps(potential)), copy.deepcopy(potential)):
+        np.testing.assert_array_equal(copied.predict([structure])[0].forces, forces)
+        assert copied.choice.backend is not potential.choice.backend
