@@ -44,7 +44,7 @@ docs: $(VENV)/docs
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/package
-	$(BIN)/python benchmarks/inference.py
+	$(BIN)/python benchmarks/inference.py --quick
 
 # The data store beside other formats; three minutes.
 bench-data: $(VENV)/dev

@@ -50,7 +50,7 @@ def test_help_and_version_never_load_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "sample", "label", "train", "forecast", "search", "validate", "info", "init"]
+    "command", ["run", "sample", "label", "train", "forecast", "search", "compile", "bench", "validate", "info", "init"]
 )
 def test_every_command_explains_itself(command):
     result = mlffd(command, "--help")

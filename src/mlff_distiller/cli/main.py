@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from mlff_distiller import __version__
+from mlff_distiller.cli.bench import bench
+from mlff_distiller.cli.compile import compile_student
 from mlff_distiller.cli.forecast import forecast
 from mlff_distiller.cli.lazy import Commands
 from mlff_distiller.cli.search import search
@@ -63,6 +65,10 @@ app.command()(search)
 def validate(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
     """Measure the students: errors on held-out frames and molecular dynamics (after what comes before), and stop."""
     _run(recipe, out, overrides, workers, until="validate")
+
+
+app.command("compile")(compile_student)
+app.command()(bench)
 
 
 @app.command()

@@ -15,6 +15,7 @@ from mlff_distiller.core.errors import BackendError
 from mlff_distiller.students.backends import kernel as kernel_module
 from mlff_distiller.students.backends.backend import Eager
 from mlff_distiller.students.backends.kernel import Kernel
+from mlff_distiller.students.kernels.order import clustered
 from mlff_distiller.students.kernels.tables import TOLERANCE, enough_points, spline_error
 from mlff_distiller.students.kernels.threads import single_threaded_blas
 from mlff_distiller.students.painn.plan import PaiNNPlan
@@ -148,6 +149,35 @@ def test_threads_share_the_work(monkeypatch, n_threads):
             again = shared.derive(batch, EVERYTHING)
             assert torch.equal(again.forces, first.forces)
             assert torch.equal(again.energy, first.energy)
+
+
+@pytest.mark.parametrize("periodic", [True, False])
+def test_the_order_in_memory_changes_nothing(monkeypatch, periodic):
+    own = student("ultra-tiny")
+    atoms = structure(300, periodic=periodic)
+    mixed = np.random.default_rng(1).permutation(300)
+    atoms = Structure(atoms.numbers[mixed], atoms.positions[mixed], cell=atoms.cell, pbc=atoms.pbc)
+    batch = graph([structure(5), atoms, structure(1), structure(40, seed=3)])
+    plain = Kernel(own).derive(batch, EVERYTHING)
+    monkeypatch.setattr(kernel_module, "_MANY", 1)
+    ordering = Kernel(own)
+    for _ in range(3):
+        assert_same(ordering.derive(batch, EVERYTHING), plain, 1e-6)
+    exact = Kernel(own, filters="exact")
+    assert_same(exact.derive(batch, EVERYTHING), plain, 1e-5)
+
+
+def test_neighbors_in_space_are_neighbors_in_memory():
+    atoms = structure(3000, periodic=True)
+    mixed = np.random.default_rng(1).permutation(3000)
+    atoms = Structure(atoms.numbers[mixed], atoms.positions[mixed], cell=atoms.cell, pbc=atoms.pbc)
+    batch = graph([atoms], cutoff=3.0)
+    ptr = np.searchsorted(batch.centers.numpy(), np.arange(3001))
+    order = clustered(ptr, batch.neighbors.numpy())
+    assert sorted(order.tolist()) == list(range(3000))
+    rank = np.argsort(order)
+    apart = np.abs(rank[batch.centers.numpy()] - rank[batch.neighbors.numpy()])
+    assert np.median(apart) < 200  # a thousand for atoms in any order
 
 
 def test_results_stay_when_the_next_call_comes(backends):

@@ -15,7 +15,8 @@ from mlff_distiller.potentials.derivatives import Derived, derive
 from mlff_distiller.students.backends.backend import Backend
 from mlff_distiller.students.kernels import forces as collecting
 from mlff_distiller.students.kernels.evaluation import Weights, evaluate
-from mlff_distiller.students.kernels.messages import Edges
+from mlff_distiller.students.kernels.messages import Edges, Integers
+from mlff_distiller.students.kernels.order import Listed, clustered
 from mlff_distiller.students.kernels.room import Workspace
 from mlff_distiller.students.kernels.tables import enough_points, exact_table
 from mlff_distiller.students.kernels.threads import Team, single_threaded_blas
@@ -25,6 +26,13 @@ from mlff_distiller.students.student import Student
 
 _WORTH_A_THREAD = 1e8
 """Operations that take about a millisecond; with less to do a thread costs more than it brings."""
+
+
+_MANY = 3000
+"""Atoms from which on their order in memory matters."""
+
+_STEPS = 1000
+"""Calls for which an order is kept: atoms diffuse, and neighbors part."""
 
 
 class Kernel(Backend):
@@ -87,6 +95,7 @@ class Kernel(Backend):
         self._reference = student.reference.energies.numpy().copy()
         self._ranges = _ranges(student)
         self._teams: dict[int, Team] = {}
+        self._last_order: tuple[Tensor | None, int, Integers | None] = (None, 0, None)
         self._one_at_a_time = threading.Lock()
 
     @classmethod
@@ -105,30 +114,48 @@ class Kernel(Backend):
 
     def derive(self, graph: Graph, properties: Collection[str] = ("energy", "forces")) -> Derived:
         """Return energies and what is asked for; see :meth:`Backend.derive`."""
-        species = self._species[graph.numbers.numpy()]
+        given = self._listed(graph)
         wanted = {"forces", "stress"} & set(properties)
         with self._one_at_a_time:
-            edges, output = self._evaluated(graph, species, bool(wanted))
-            derived = self._collected(graph, species, edges, output, wanted)
-        centers, neighbors, vectors = graph.centers.numpy(), graph.neighbors.numpy(), graph.vectors.numpy()
-        if self._ranges is None or not collecting.any_within(centers, neighbors, vectors, species, self._ranges):
+            order = self._order(graph, given)
+            atoms = given if order is None else given.ordered(order)
+            edges, output = self._evaluated(atoms, bool(wanted))
+            derived = self._collected(atoms, order, graph.n_systems, edges, output, wanted)
+        centers = graph.centers.numpy()
+        if self._ranges is None or not collecting.any_within(
+            centers, given.neighbors, given.vectors, given.species, self._ranges
+        ):
             return derived
-        return self._with_repulsion(derived, graph, species, properties)
+        return self._with_repulsion(derived, graph, given.species, properties)
 
-    def _evaluated(self, graph: Graph, species: NDArray[np.int64], backward: bool) -> tuple[Edges, NDArray[np.float64]]:
-        """Run the kernels; return the edges with their derivatives, and the network's output (N,)."""
-        n_atoms, vectors = graph.n_atoms, graph.vectors.detach().contiguous().numpy()
-        ptr = np.empty(n_atoms + 1, np.int64)
+    def _listed(self, graph: Graph) -> Listed:
+        ptr = np.empty(graph.n_atoms + 1, np.int64)
         if not collecting.rows(graph.centers.numpy(), ptr):
             raise BackendError("the edges of this graph are not sorted by center; sort them, or use backend='eager'")
+        neighbors, vectors = graph.neighbors.contiguous().numpy(), graph.vectors.detach().contiguous().numpy()
+        return Listed(self._species[graph.numbers.numpy()], graph.system.numpy(), ptr, neighbors, vectors)
+
+    def _order(self, graph: Graph, given: Listed) -> Integers | None:
+        """Return the order that is best for the caches; kept while the same atoms come, for it ages slowly."""
+        if graph.n_atoms < _MANY:
+            return None
+        atoms, uses, order = self._last_order
+        if atoms is not graph.numbers or uses >= _STEPS or order is None:
+            atoms, uses, order = graph.numbers, 0, clustered(given.ptr, given.neighbors)
+        self._last_order = atoms, uses + 1, order
+        return order
+
+    def _evaluated(self, atoms: Listed, backward: bool) -> tuple[Edges, NDArray[np.float64]]:
+        """Run the kernels; return the edges with their derivatives, and the network's output (N,)."""
+        n_atoms = len(atoms.species)
         room, output = self._workspace.room(n_atoms), np.empty(n_atoms)
-        edges = self._workspace.edges(ptr, graph.neighbors.contiguous().numpy(), vectors)
-        n_threads = self._threads(n_atoms, len(vectors))
+        edges = self._workspace.edges(atoms.ptr, atoms.neighbors, atoms.vectors)
+        n_threads = self._threads(n_atoms, len(atoms.neighbors))
         limits, barrier = np.empty(n_threads + 1, np.int64), np.zeros(2, np.int64)
-        collecting.shares(ptr, self._work[0] // self._work[1], limits)
+        collecting.shares(atoms.ptr, self._work[0] // self._work[1], limits)
         is_exact = self.filters == "exact"
-        weights = self._with_exact_filters(graph.vectors) if is_exact else self._weights
-        rest = (n_threads, limits, barrier, species, edges, weights, room, output, backward, is_exact)
+        weights = self._with_exact_filters(atoms.vectors) if is_exact else self._weights
+        rest = (n_threads, limits, barrier, atoms.species, edges, weights, room, output, backward, is_exact)
         team = self._teams.setdefault(n_threads, Team(n_threads))
         with single_threaded_blas():
             team.run(lambda thread: evaluate(thread, *rest))
@@ -138,31 +165,37 @@ class Kernel(Backend):
         work = n_atoms * self._work[0] + n_edges * self._work[1]
         return max(1, min(self.n_threads, n_atoms, int(work / _WORTH_A_THREAD)))
 
-    def _with_exact_filters(self, vectors: Tensor) -> Weights:
-        network, distances = self.student.network, torch.linalg.vector_norm(vectors.detach(), dim=1)
+    def _with_exact_filters(self, vectors: NDArray[np.floating]) -> Weights:
+        network, distances = self.student.network, torch.linalg.vector_norm(torch.from_numpy(vectors), dim=1)
         assert isinstance(network, PaiNN)
         first, *rest = (exact_table(network, layer, distances) for layer in range(len(network.messages)))
         tables = np.stack(rest) if rest else self._weights.tables
         return self._weights._replace(first_table=first, tables=tables)
 
     def _collected(
-        self, graph: Graph, species: NDArray[np.int64], edges: Edges, output: NDArray[np.float64], wanted: set[str]
+        self,
+        atoms: Listed,
+        order: Integers | None,
+        n_systems: int,
+        edges: Edges,
+        output: NDArray[np.float64],
+        wanted: set[str],
     ) -> Derived:
-        scale, system = self.student.scale, graph.system.numpy()
-        energy, atomic = np.empty(graph.n_systems), np.empty(graph.n_atoms)
-        collecting.collect_energies(output, species, self._reference, scale, system, atomic, energy)
+        scale, system, n_atoms = self.student.scale, atoms.system, len(atoms.species)
+        energy, atomic = np.empty(n_systems), np.empty(n_atoms)
+        collecting.collect_energies(output, atoms.species, self._reference, scale, system, atomic, energy)
         forces = virial = None
         if "forces" in wanted:
-            forces = np.empty((graph.n_atoms, 3))
+            forces = np.empty((n_atoms, 3))
             collecting.collect_forces(edges.ptr, edges.senders, edges.gradient, scale, forces)
         if "stress" in wanted:
-            virial = np.empty((graph.n_systems, 3, 3))
+            virial = np.empty((n_systems, 3, 3))
             collecting.collect_virials(edges.ptr, edges.vectors, edges.gradient, scale, system, virial)
-        arrays = (energy, atomic, forces, virial)
+        arrays = (energy, _back(atomic, order), None if forces is None else _back(forces, order), virial)
         return Derived(*(None if array is None else torch.from_numpy(array) for array in arrays))  # type: ignore[arg-type]
 
     def _with_repulsion(
-        self, derived: Derived, graph: Graph, species: NDArray[np.int64], properties: Collection[str]
+        self, derived: Derived, graph: Graph, species: Integers, properties: Collection[str]
     ) -> Derived:
         """Add what atoms that are far too close repel each other with, by torch: it hardly ever happens."""
         kinds = torch.from_numpy(species)
@@ -173,6 +206,15 @@ class Kernel(Backend):
         extra = derive(energies, graph, properties)
         parts = ((getattr(derived, name), getattr(extra, name)) for name in _PARTS)
         return Derived(*(None if own is None else own + more for own, more in parts))  # type: ignore[arg-type]
+
+
+def _back(values: NDArray[np.float64], order: Integers | None) -> NDArray[np.float64]:
+    """Return what belongs to atoms in the order that they were given in."""
+    if order is None:
+        return values
+    given = np.empty_like(values)
+    given[order] = values
+    return given
 
 
 _PARTS = ("energy", "atomic_energies", "forces", "virial")
