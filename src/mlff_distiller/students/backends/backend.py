@@ -4,6 +4,8 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection
 from typing import ClassVar
 
+import torch
+
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.potentials.derivatives import Derived, derive
 from mlff_distiller.students.student import Student
@@ -42,6 +44,11 @@ class Backend(ABC):
     @abstractmethod
     def obstacle(cls, student: Student) -> str:
         """Return why a student cannot be evaluated so here, with the next step; empty if it can."""
+
+    @property
+    def tolerance(self) -> float:
+        """How far forces may be from those of the eager network, relative to 1 eV/Angstrom or the largest of them."""
+        return 1e-4 if self.student.dtype == torch.float32 else 1e-8
 
     @abstractmethod
     def derive(self, graph: Graph, properties: Collection[str] = ("energy", "forces")) -> Derived:

@@ -4,8 +4,6 @@ import warnings
 from inspect import signature
 from typing import Any, Final, NamedTuple
 
-import torch
-
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.core.console import patience
 from mlff_distiller.core.errors import BackendError, DistillerError
@@ -17,8 +15,6 @@ from mlff_distiller.students.student import Student
 
 _FASTEST: Final = {"cpu": ("kernel",), "cuda": ("triton",)}
 """What ``auto`` tries on each device before the eager network."""
-
-_TOLERANCE: Final = {torch.float32: 1e-4, torch.float64: 1e-8}  # of forces, relative to 1 eV/Angstrom or the largest
 
 
 _CALLS: Final = 3  # a backend may record its first calls and replay them later
@@ -107,7 +103,7 @@ def _agreeing(student: Student, name: str, backend: Backend) -> Backend:
     assert expected is not None
     assert found is not None
     error = float((found.double() - expected.double()).abs().max())
-    if not error <= _TOLERANCE[student.dtype] * max(1.0, float(expected.abs().max())):
+    if not error <= backend.tolerance * max(1.0, float(expected.abs().max())):
         raise BackendError(
             f"backend '{name}' differs from the eager network by {error:.1e} eV/Angstrom; use backend='eager', and "
             "report this with your processor and the versions of numba and torch"

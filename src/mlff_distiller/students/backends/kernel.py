@@ -18,7 +18,7 @@ from mlff_distiller.students.kernels.evaluation import Weights, evaluate
 from mlff_distiller.students.kernels.messages import Edges, Integers
 from mlff_distiller.students.kernels.order import Listed, clustered
 from mlff_distiller.students.kernels.room import Workspace
-from mlff_distiller.students.kernels.tables import enough_points, exact_table
+from mlff_distiller.students.kernels.tables import enough_points, exact_table, spline_error
 from mlff_distiller.students.kernels.threads import Team, single_threaded_blas
 from mlff_distiller.students.kernels.weights import weights_of
 from mlff_distiller.students.painn.network import PaiNN
@@ -85,7 +85,8 @@ class Kernel(Backend):
         self.filters = filters or ("spline" if student.dtype == torch.float32 else "exact")
         network = student.network
         assert isinstance(network, PaiNN)
-        self._weights = weights_of(network, n_points=n_points or enough_points(network))
+        self.n_points = n_points or enough_points(network)
+        self._weights = weights_of(network, n_points=self.n_points)
         n_layers, c = len(self._weights.mix), self._weights.scalars.shape[1]
         self._work = (90 * c * c * n_layers, 100 * c * n_layers)  # operations for an atom and for an edge
         self._workspace = Workspace(
@@ -111,6 +112,16 @@ class Kernel(Backend):
         if student.device.type != "cpu":
             return f"it is on {student.device.type}, and the kernels run on the CPU; use device='cpu'"
         return ""
+
+    @property
+    def tolerance(self) -> float:
+        """As :attr:`Backend.tolerance`; more where splines that were asked for are coarser than the precision."""
+        if self.filters == "exact":
+            return super().tolerance
+        network = self.student.network
+        assert isinstance(network, PaiNN)
+        errors = [spline_error(network, layer, self.n_points)[1] for layer in range(len(network.messages))]
+        return max(super().tolerance, 10 * max(errors))
 
     def derive(self, graph: Graph, properties: Collection[str] = ("energy", "forces")) -> Derived:
         """Return energies and what is asked for; see :meth:`Backend.derive`."""

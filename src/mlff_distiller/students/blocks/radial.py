@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mlff_distiller.potentials.cutoff import polynomial_cutoff
 
-_FLOOR: Final = 0.5  # Angstrom; the shortest bond there is, H2 at 0.74, does not get there at 1000 K
+FLOOR: Final = 0.5  # Angstrom; the shortest bond there is, H2 at 0.74, does not get there at 1000 K
 
 
 class RadialBasis(nn.Module):
@@ -50,8 +50,8 @@ class RadialBasis(nn.Module):
 
         Unbounded functions there would let a network outweigh any repulsion. Two derivatives are continuous.
         """
-        x = distances / _FLOOR
-        return self.functions(torch.where(x < 1, _FLOOR * (0.5 + x * x * x * (1 - x / 2)), distances))
+        x = distances / FLOOR
+        return self.functions(torch.where(x < 1, FLOOR * (0.5 + x * x * x * (1 - x / 2)), distances))
 
 
 class BesselBasis(RadialBasis):
