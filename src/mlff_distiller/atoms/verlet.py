@@ -1,6 +1,6 @@
 """Graphs of moving atoms: neighbor lists with a Verlet skin, made anew only where atoms or cells moved too far."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from threading import local
 from typing import Any, Final, NamedTuple
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from mlff_distiller.atoms.graph import Graph
 from mlff_distiller.atoms.neighbors import Pairs, find_pairs
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.compiling import compiled
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -220,14 +221,7 @@ def _made_again(*settings: Any) -> VerletGraphs:
     return VerletGraphs(cutoff, skin=skin, dtype=dtype, device=device)
 
 
-@lru_cache(maxsize=8)
-def _compiled(function: Callable[..., Any]) -> Any:
-    from numba import njit  # half a second that only moving atoms should wait for
-
-    try:
-        return njit(cache=True, nogil=True, error_model="numpy")(function)
-    except RuntimeError:  # neither the package nor the home directory can be written: compiled again in each process
-        return njit(nogil=True, error_model="numpy")(function)
+_compiled = lru_cache(maxsize=8)(compiled)
 
 
 def _far(

@@ -5,16 +5,15 @@ made once. Products call BLAS, whose library must be told to use one thread: thr
 """
 
 import numpy as np
-from numba import njit
 
-from mlff_distiller.students.kernels.messages import SETTINGS
+from mlff_distiller.core.compiling import compiled
 from mlff_distiller.students.kernels.simd import LANES, exponential, load, root, splat, store
 
 BLOCK = 64
 """Atoms done together."""
 
 
-@njit(**SETTINGS)
+@compiled
 def activated(h, bias, slopes):
     """Replace h (n, C) by silu(h + bias) and write its derivative (n, C)."""
     n, c = h.shape
@@ -29,14 +28,14 @@ def activated(h, bias, slopes):
             store(slopes, k, s * (one + x * (one - s)))
 
 
-@njit(**SETTINGS)
+@compiled
 def multiplied(a, b):
     """Multiply a (n, C) by b (n, C) in place."""
     for k in range(0, a.size, LANES):
         store(a, k, load(a, k) * load(b, k))
 
 
-@njit(**SETTINGS)
+@compiled
 def biased(a, bias):
     """Add bias (C,) to the rows of a (n, C) in place."""
     n, c = a.shape
@@ -45,7 +44,7 @@ def biased(a, bias):
             store(a, i * c + f, load(a, i * c + f) + load(bias, f))
 
 
-@njit(**SETTINGS)
+@compiled
 def perceptron(begin, end, x, first, bias, second, second_bias, slopes, out, hidden):
     """Apply a network of two layers to the rows of x (N, A): out (N, B) = silu(x first + bias) second + second_bias.
 
@@ -65,7 +64,7 @@ def perceptron(begin, end, x, first, bias, second, second_bias, slopes, out, hid
         biased(out[start:stop], second_bias)
 
 
-@njit(**SETTINGS)
+@compiled
 def perceptron_backward(begin, end, g_out, first_t, second_t, slopes, g_x, hidden):
     """Give the derivative by the rows of x (N, A) from that by the network's output (N, B); matrices are transposed."""
     for start in range(begin, end, BLOCK):
@@ -76,7 +75,7 @@ def perceptron_backward(begin, end, g_out, first_t, second_t, slopes, g_x, hidde
         np.dot(h, first_t, g_x[start:stop])
 
 
-@njit(**SETTINGS)
+@compiled
 def mixed(begin, end, q, mixing, softening, joined):
     """From left and right vectors (N, 3, 2 C) and scalars make the input of the gates (N, 2 C): scalars and norms."""
     c = q.shape[1]
@@ -89,7 +88,7 @@ def mixed(begin, end, q, mixing, softening, joined):
             store(joined, i * c2 + c + f, root(x * x + y * y + z * z + splat(softening)))
 
 
-@njit(**SETTINGS)
+@compiled
 def gated(begin, end, gates, mixing, q, v):
     """Add to scalars and vectors what the gates (N, 3 C) let through."""
     c = q.shape[1]
@@ -106,7 +105,7 @@ def gated(begin, end, gates, mixing, q, v):
             store(v, g + c2, load(v, g + c2) + gate * lz)
 
 
-@njit(**SETTINGS)
+@compiled
 def gated_backward(begin, end, gates, mixing, gq, gv, g_gates, g_mixing):
     """Give the derivatives by gates and, as far as the gates do it, by left and right vectors."""
     c = gq.shape[1]
@@ -130,7 +129,7 @@ def gated_backward(begin, end, gates, mixing, gq, gv, g_gates, g_mixing):
             store(g_mixing, k + 2 * c2 + c, dot * lz)
 
 
-@njit(**SETTINGS)
+@compiled
 def mixed_backward(begin, end, g_joined, joined, mixing, gq, g_mixing):
     """Add the derivatives that come back through the input of the gates: to scalars and, by the norm, to vectors."""
     c = gq.shape[1]
@@ -145,7 +144,7 @@ def mixed_backward(begin, end, g_joined, joined, mixing, gq, g_mixing):
                 store(g_mixing, r, load(g_mixing, r) + ratio * load(mixing, r))
 
 
-@njit(**SETTINGS)
+@compiled
 def added(begin, end, a, b):
     """Add the rows of b (N, A) to those of a (N, A)."""
     c = a.shape[1]

@@ -6,8 +6,8 @@ Threads meet at barriers, since a message reads what others have written. With o
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
+from mlff_distiller.core.compiling import compiled
 from mlff_distiller.students.kernels.atomwise import (
     BLOCK,
     activated,
@@ -20,7 +20,6 @@ from mlff_distiller.students.kernels.atomwise import (
     perceptron_backward,
 )
 from mlff_distiller.students.kernels.messages import (
-    SETTINGS,
     Array,
     first_messages,
     first_messages_backward,
@@ -86,7 +85,7 @@ class Room(NamedTuple):
     readout: Array  # (n_threads, 2, BLOCK, H)
 
 
-@njit(**SETTINGS)
+@compiled
 def evaluate(thread, n_threads, shares, barrier, species, edges, weights, room, energies, backward, exact):
     """Give the network's output for atoms and, in ``edges.gradient``, its derivatives by the edge vectors.
 
@@ -157,7 +156,7 @@ def evaluate(thread, n_threads, shares, barrier, species, edges, weights, room, 
                 added(begin, end, room.gq, room.g_scalars)
 
 
-@njit(**SETTINGS)
+@compiled
 def _message(begin, end, layer, species, edges, weights, room):
     if layer == 0:
         first_messages(begin, end, edges, species, weights.first_table, weights.first_content, room.q, room.v[0])
@@ -174,7 +173,7 @@ def _message(begin, end, layer, species, edges, weights, room):
         )
 
 
-@njit(**SETTINGS)
+@compiled
 def _update(begin, end, layer, weights, room, hidden):
     c = room.q.shape[1]
     v, mixing = room.v[layer], room.mixing[layer]
@@ -198,7 +197,7 @@ def _update(begin, end, layer, weights, room, hidden):
         gated(start, stop, room.gates[layer], mixing, room.q, v)
 
 
-@njit(**SETTINGS)
+@compiled
 def _readout(begin, end, weights, room, scratch, energies):
     """Give the energies, and the derivative by the scalars and vectors that they are made of."""
     n_hidden = weights.readout_out.shape[0]
@@ -218,7 +217,7 @@ def _readout(begin, end, weights, room, scratch, energies):
     room.gv[(weights.mix.shape[0] - 1) % 2, begin:end] = 0
 
 
-@njit(**SETTINGS)
+@compiled
 def _update_backward(begin, end, layer, weights, room, hidden, back):
     c = room.q.shape[1]
     mixing, gv, g_mixing = room.mixing[layer], room.gv[layer % 2], room.g_mixing
@@ -241,7 +240,7 @@ def _update_backward(begin, end, layer, weights, room, hidden, back):
         added(0, n, gv[start:stop].reshape(n, c), back)
 
 
-@njit(**SETTINGS)
+@compiled
 def _message_backward(begin, end, layer, species, edges, weights, room):
     gv = room.gv[layer % 2]
     if layer == 0:

@@ -1,12 +1,11 @@
 """What frames an evaluation: rows of a sorted list before it, forces and virials from derivatives by edges after it."""
 
 import numpy as np
-from numba import njit
 
-from mlff_distiller.students.kernels.messages import SETTINGS
+from mlff_distiller.core.compiling import compiled
 
 
-@njit(**SETTINGS)
+@compiled
 def rows(centers, ptr):
     """Write the first edge of each center to ptr (N + 1,); return whether the centers (E,) are sorted."""
     n_edges, i = len(centers), 0
@@ -23,7 +22,7 @@ def rows(centers, ptr):
     return True
 
 
-@njit(**SETTINGS)
+@compiled
 def shares(ptr, per_atom, limits):
     """Write to limits (T + 1,) the first atom of each of T threads, so that all have as much to do.
 
@@ -46,7 +45,7 @@ def shares(ptr, per_atom, limits):
     limits[n_threads] = n_atoms
 
 
-@njit(**SETTINGS)
+@compiled
 def any_within(centers, neighbors, vectors, species, ranges):
     """Return whether any edge is shorter than the range (n_elements, n_elements) of its pair of elements."""
     for e in range(len(centers)):
@@ -57,7 +56,7 @@ def any_within(centers, neighbors, vectors, species, ranges):
     return False
 
 
-@njit(**SETTINGS)
+@compiled
 def collect_energies(output, species, reference, scale, system, atomic_energies, energy):
     """Give energies of atoms (N,) and structures (S,), eV, from the network's output (N,)."""
     energy[:] = 0
@@ -66,7 +65,7 @@ def collect_energies(output, species, reference, scale, system, atomic_energies,
         energy[system[i]] += atomic_energies[i]
 
 
-@njit(**SETTINGS)
+@compiled
 def collect_forces(ptr, neighbors, gradient, scale, forces):
     """Give forces (N, 3), eV/Angstrom.
 
@@ -98,7 +97,7 @@ def collect_forces(ptr, neighbors, gradient, scale, forces):
         forces[j, 2] -= z
 
 
-@njit(**SETTINGS)
+@compiled
 def collect_virials(ptr, vectors, gradient, scale, system, virial):
     """Give dE/d(strain) of structures (S, 3, 3), eV, symmetric; arguments are those of :func:`collect_forces`."""
     virial[:] = 0

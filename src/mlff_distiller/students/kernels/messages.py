@@ -16,12 +16,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from mlff_distiller.core.compiling import compiled
 from mlff_distiller.students.kernels.simd import LANES, load, splat, store, total
 
 Array = NDArray[np.floating]
 Integers = NDArray[np.integer]
-
-SETTINGS = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 class Edges(NamedTuple):
@@ -55,7 +54,7 @@ class Edges(NamedTuple):
     gradient: Array
 
 
-@njit(**SETTINGS)
+@compiled
 def splines(begin, end, edges, inverse_step, n_points, exact):
     """Prepare the edges of some centers: grid point, weights of a spline and of its slope, direction.
 
@@ -112,7 +111,7 @@ def _filter(table, here, there, w0, w1, w2):
     return a0 + w0 * a1 + w1 * a2 + w2 * a3
 
 
-@njit(**SETTINGS)
+@compiled
 def messages(begin, end, edges, table, content, v_in, q, v):
     """Add the messages that some centers receive to their scalars, and give their vectors.
 
@@ -154,7 +153,7 @@ def messages(begin, end, edges, table, content, v_in, q, v):
                 store(v, k + c2, load(v, k + c2) + uz * b + g * load(v_in, j + c2 + f))
 
 
-@njit(**SETTINGS)
+@compiled
 def first_messages(begin, end, edges, species, table, content, q, v):
     """Do the same for the first layer, where content is that of an element and there are no vectors to pass on.
 
@@ -192,7 +191,7 @@ def first_messages(begin, end, edges, species, table, content, q, v):
                 store(v, k + c2, load(v, k + c2) + uz * b)
 
 
-@njit(**SETTINGS)
+@compiled
 def messages_backward(begin, end, edges, table, content, v_in, gq, gv, g_content, gv_in):
     """Give the derivatives that some senders get back from their receivers.
 
@@ -266,7 +265,7 @@ def _add_edge(g_edges, e, directions, by_distance, gx, gy, gz):
     g_edges[e, 2] += by_distance * uz + (gz - along * uz) * inverse
 
 
-@njit(**SETTINGS)
+@compiled
 def first_messages_backward(begin, end, edges, species, table, content, gq, gv):
     """Do the same for the first layer, where only the edges have derivatives.
 

@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from mlff_distiller.students.kernels.messages import SETTINGS, Array, Integers
+from mlff_distiller.core.compiling import compiled
+from mlff_distiller.students.kernels.messages import Array, Integers
 
 CLUSTER = 192
 """Atoms that are kept together; with their neighbors their rows fit into a cache of a megabyte or two."""
@@ -53,7 +53,7 @@ def clustered(ptr: Integers, neighbors: Integers) -> Integers:
     return order
 
 
-@njit(**SETTINGS)
+@compiled
 def _grow(ptr, neighbors, size, order):
     n = len(order)
     taken, noted = np.zeros(n, np.bool_), np.full(n, -1)
@@ -85,7 +85,7 @@ def _grow(ptr, neighbors, size, order):
                     tail += 1
 
 
-@njit(**SETTINGS)
+@compiled
 def _moved(ptr, neighbors, vectors, order, new_ptr, new_neighbors, new_vectors):
     n = len(order)
     rank = np.empty(n, np.int64)

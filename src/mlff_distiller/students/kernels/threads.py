@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
 
-from numba import njit, types
+from numba import types
 from numba.core.typing.templates import signature
 from numba.extending import intrinsic
+
+from mlff_distiller.core.compiling import compiled
 
 _PATIENCE: Final = 20_000  # looks at the barrier, about 100 microseconds, before the processor is left to others
 _yield = types.ExternalFunction("sched_yield", types.int32())
@@ -48,7 +50,7 @@ class Team:
             other.result()
 
 
-@njit(cache=True, nogil=True)
+@compiled
 def wait_for_all(barrier, n_threads):
     """Wait until as many threads are here.
 
