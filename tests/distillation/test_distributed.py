@@ -45,7 +45,9 @@ def ended(processes, *, within_s=60.0) -> list[int]:
 
 
 def said(folder, size) -> list[str]:
-    return [folder.with_name(f"{folder.name}-{rank}.log").read_text() for rank in range(size)]
+    """Return what the processes said; where the first has gone, torch's library may note that its socket closed."""
+    logs = [folder.with_name(f"{folder.name}-{rank}.log").read_text() for rank in range(size)]
+    return [re.sub(r"(?ms)^\[rank\d+\]:\[W.*?\n(?=mlffd|Traceback|\Z)", "", log) for log in logs]
 
 
 def largest_difference(first, second) -> float:

@@ -1,6 +1,5 @@
 """The console: messages and progress bars, on standard error, quiet where nobody watches."""
 
-import threading
 import time
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -29,24 +28,6 @@ class Reporter(Protocol):
 
     def message(self, text: str) -> None:
         """Say one line."""
-
-
-@contextmanager
-def patience(text: str, *, after_s: float = 2.0) -> Iterator[None]:
-    """Say one line on standard error if what is done meanwhile takes longer than ``after_s`` seconds.
-
-    Examples
-    --------
-    >>> with patience("compiling, half a minute the first time"):
-    ...     pass
-    """
-    timer = threading.Timer(after_s, CONSOLE.print, [text])
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
 
 
 class Silent:

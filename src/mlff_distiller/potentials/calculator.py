@@ -135,7 +135,7 @@ def _copied(atoms: ase.Atoms, template: ase.Atoms) -> ase.Atoms:
     """Return what ``atoms.copy()`` gives, faster: from a copy made when cell and boundary conditions were the same."""
     other = object.__new__(type(template))
     other.__dict__.update(template.__dict__)
-    other.cell, other.pbc = template.cell, template.pbc
+    other._cellobj, other._pbc = template.cell.copy(), template.pbc.copy()  # their setters write into the template's
     other.arrays = {name: array.copy() for name, array in atoms.arrays.items()}
     other.info = dict(atoms.info)
     other.constraints = deepcopy(atoms.constraints) if atoms.constraints else []

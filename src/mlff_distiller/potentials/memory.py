@@ -52,7 +52,7 @@ class Memory:
     --------
     >>> memory = Memory("cpu", limit_GB=64.0)
     >>> with memory.watched() as peak:
-    ...     block = bytearray(50_000_000)
+    ...     block = b"x" * 50_000_000
     >>> peak.taken is None or peak.taken > 40_000_000
     True
     """

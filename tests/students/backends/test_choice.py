@@ -74,6 +74,42 @@ def test_a_wrong_one_is_never_used(monkeypatch, student):
     assert "differs" in choice.reason
 
 
+def test_one_that_breaks_is_left_out(monkeypatch, student):
+    def broken(self, graph, properties=()):
+        raise RuntimeError("Failed to find a C compiler.\nMore.")
+
+    monkeypatch.setattr(Kernel, "derive", broken)
+    with pytest.raises(BackendError, match=r"'kernel' does not work here \(Failed to find a C compiler.\); use"):
+        choose(student, "kernel")
+    with pytest.warns(UserWarning, match="the slower backend 'eager' is used: .*C compiler"):
+        assert isinstance(choose(student).backend, Eager)
+
+
+def test_half_precision_is_left_to_the_network(student):
+    half = copy.deepcopy(student).bfloat16()
+    assert isinstance(choose(half).backend, Eager)
+    with pytest.raises(BackendError, match="bfloat16, and the kernels know PaiNN in float32 and float64"):
+        choose(half, "kernel")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"filters": "Exact"}, "filters is 'Exact'; known are 'spline' and 'exact'"),
+        ({"n_points": 3}, "n_points is 3; at least 16 are needed"),
+        ({"n_threads": 0}, "n_threads is 0; at least one is needed"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(student, settings, said):
+    with pytest.raises(BackendError, match=said):
+        choose(student, "kernel", **settings)
+
+
+def test_settings_need_a_name(student):
+    with pytest.raises(BackendError, match="n_threads is a setting of one backend, and 'auto' takes any; name it"):
+        choose(student, n_threads=2)
+
+
 def test_another_architecture_goes_without_a_warning(student):
     class Other(torch.nn.Module):
         def forward(self, species, graph):
@@ -85,7 +121,7 @@ def test_another_architecture_goes_without_a_warning(student):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert isinstance(choose(other).backend, Eager)
-    with pytest.raises(BackendError, match="the kernels know PaiNN; use backend='eager'"):
+    with pytest.raises(BackendError, match="the kernels know PaiNN in float32 and float64"):
         choose(other, "kernel")
 
 

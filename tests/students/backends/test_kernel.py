@@ -17,7 +17,7 @@ from mlff_distiller.students.backends.backend import Eager
 from mlff_distiller.students.backends.kernel import Kernel
 from mlff_distiller.students.kernels.order import clustered
 from mlff_distiller.students.kernels.tables import enough_points, spline_error
-from mlff_distiller.students.kernels.threads import single_threaded_blas
+from mlff_distiller.students.kernels.threads import Team, single_threaded_blas, wait_for_all
 from mlff_distiller.students.painn.plan import PaiNNPlan
 from mlff_distiller.students.student import Student
 
@@ -47,11 +47,11 @@ def structure(n, *, seed=0, periodic=False, spacing=1.6):
 
 
 def assert_same(found, expected, tolerance):
-    size = tolerance * max(1.0, float(expected.forces.abs().max()))
     for name in ("forces", "virial", "atomic_energies", "energy"):
         one, other = getattr(found, name).double(), getattr(expected, name).double()
-        n = max(1, len(expected.forces)) if name in ("virial", "energy") else 1
-        torch.testing.assert_close(one, other, rtol=0, atol=size * n, msg=lambda text, name=name: f"{name}: {text}")
+        largest = float((expected.virial if name == "virial" else expected.forces).abs().max())
+        size = tolerance * max(1.0, largest) * (len(expected.forces) if name in ("virial", "energy") else 1)
+        torch.testing.assert_close(one, other, rtol=0, atol=size, msg=lambda text, name=name: f"{name}: {text}")
 
 
 def graph(structures, dtype=torch.float32, cutoff=5.0):
@@ -215,6 +215,36 @@ def test_a_list_that_is_not_sorted_is_refused(backends):
     shuffled = Graph(batch.numbers, batch.system, batch.centers.flip(0), batch.neighbors.flip(0), batch.vectors, 1)
     with pytest.raises(BackendError, match="not sorted by center"):
         kernel.derive(shuffled)
+
+
+def test_a_list_of_one_direction_is_refused(backends):
+    _, kernel = backends("ultra-tiny", torch.float32)
+    batch = graph([structure(4)])
+    upper = batch.neighbors > batch.centers
+    half = Graph(batch.numbers, batch.system, batch.centers[upper], batch.neighbors[upper], batch.vectors[upper], 1)
+    with pytest.raises(BackendError, match="do not hold every pair in both directions"):
+        kernel.derive(half)
+
+
+def test_pairs_beyond_the_cutoff_give_nothing(backends):
+    eager, kernel = backends("ultra-tiny", torch.float32)
+    wide = graph([structure(9, spacing=2.5)], cutoff=6.5)
+    assert_same(kernel.derive(wide, EVERYTHING), eager.derive(wide, EVERYTHING), 1e-5)
+
+
+def test_a_thread_that_fails_does_not_hold_up_the_others():
+    def work(thread, barrier):
+        if thread == 1:
+            raise ValueError("no")
+        wait_for_all(barrier, 3)
+
+    team = Team(3)
+    for _ in range(3):
+        with pytest.raises(ValueError, match="no"):
+            team.run(work, 3)
+    done = []
+    team.run(lambda thread, barrier: done.append(thread), 2)
+    assert sorted(done) == [0, 1]
 
 
 def test_nothing_is_hidden_that_is_not_a_number(backends):

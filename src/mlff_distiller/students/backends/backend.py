@@ -57,7 +57,8 @@ class Backend(ABC):
         Parameters
         ----------
         graph : Graph
-            Structures of elements that the student covers, on its device and in its precision, edges sorted by center.
+            Structures of elements that the student covers, on its device and in its precision, all pairs within the
+            cutoff in both directions, sorted by center.
         properties : collection of str
             ``"forces"`` and ``"stress"``; energies are always there.
         """

@@ -1,5 +1,6 @@
 """Our own kernels for processors: PaiNN with hand-derived forces, by numba."""
 
+import sys
 import threading
 from collections.abc import Collection
 from typing import Literal
@@ -30,6 +31,10 @@ _WORTH_A_THREAD = 1e8
 
 _MANY = 3000
 """Atoms from which on their order in memory matters."""
+
+_FEWEST, _COARSEST = 16, 0.1  # points of a spline, and what it may change of the forces
+
+_FAULTS = ("", "are not sorted by center; sort them", "do not hold every pair in both directions; add the missing ones")
 
 _STEPS = 1000
 """Calls for which an order is kept: atoms diffuse, and neighbors part."""
@@ -81,8 +86,11 @@ class Kernel(Backend):
         super().__init__(student)
         if reason := self.obstacle(student):
             raise BackendError(f"this student cannot be evaluated by the backend 'kernel': {reason}")
-        self.n_threads = n_threads or torch.get_num_threads()
+        self.n_threads = torch.get_num_threads() if n_threads is None else n_threads
         self.filters = filters or ("spline" if student.dtype == torch.float32 else "exact")
+        _demand(self.n_threads >= 1, f"n_threads is {n_threads}; at least one is needed")
+        _demand(self.filters in ("spline", "exact"), f"filters is '{filters}'; known are 'spline' and 'exact'")
+        _demand(n_points is None or n_points >= _FEWEST, f"n_points is {n_points}; at least {_FEWEST} are needed")
         network = student.network
         assert isinstance(network, PaiNN)
         self.n_points = n_points or enough_points(network)
@@ -95,20 +103,26 @@ class Kernel(Backend):
         self._species = student._species.numpy().copy()
         self._reference = student.reference.energies.numpy().copy()
         self._ranges = _ranges(student)
-        self._teams: dict[int, Team] = {}
+        self._team = Team(self.n_threads)
         self._last_order: tuple[Tensor | None, int, Integers | None] = (None, 0, None)
         self._one_at_a_time = threading.Lock()
 
     @classmethod
     def knows(cls, student: Student) -> bool:
-        """Whether a student is a PaiNN."""
-        return isinstance(student.network, PaiNN)
+        """Whether a student is a PaiNN in float32 or float64."""
+        return isinstance(student.network, PaiNN) and student.dtype in (torch.float32, torch.float64)
 
     @classmethod
     def obstacle(cls, student: Student) -> str:
         """Return why a student cannot be evaluated so; see :meth:`Backend.obstacle`."""
         if not cls.knows(student):
-            return f"it is of the kind '{student.plan.kind}', and the kernels know PaiNN; use backend='eager'"
+            kind, precision = student.plan.kind, str(student.dtype).removeprefix("torch.")
+            return (
+                f"it is of the kind '{kind}' in {precision}, and the kernels know PaiNN in float32 and float64; "
+                "use backend='eager'"
+            )
+        if sys.platform == "win32":
+            return "the kernels do not run on Windows; use backend='eager'"
         if student.device.type != "cpu":
             return f"it is on {student.device.type}, and the kernels run on the CPU; use device='cpu'"
         return ""
@@ -121,7 +135,7 @@ class Kernel(Backend):
         network = self.student.network
         assert isinstance(network, PaiNN)
         errors = [spline_error(network, layer, self.n_points)[1] for layer in range(len(network.messages))]
-        return max(super().tolerance, 10 * max(errors))
+        return min(max(super().tolerance, 10 * max(errors)), _COARSEST)
 
     def derive(self, graph: Graph, properties: Collection[str] = ("energy", "forces")) -> Derived:
         """Return energies and what is asked for; see :meth:`Backend.derive`."""
@@ -141,9 +155,9 @@ class Kernel(Backend):
 
     def _listed(self, graph: Graph) -> Listed:
         ptr = np.empty(graph.n_atoms + 1, np.int64)
-        if not collecting.rows(graph.centers.numpy(), ptr):
-            raise BackendError("the edges of this graph are not sorted by center; sort them, or use backend='eager'")
         neighbors, vectors = graph.neighbors.contiguous().numpy(), graph.vectors.detach().contiguous().numpy()
+        if fault := _FAULTS[collecting.rows(graph.centers.numpy(), neighbors, ptr)]:
+            raise BackendError(f"the edges of this graph {fault}, or use backend='eager'")
         return Listed(self._species[graph.numbers.numpy()], graph.system.numpy(), ptr, neighbors, vectors)
 
     def _order(self, graph: Graph, given: Listed) -> Integers | None:
@@ -162,14 +176,13 @@ class Kernel(Backend):
         room, output = self._workspace.room(n_atoms), np.empty(n_atoms)
         edges = self._workspace.edges(atoms.ptr, atoms.neighbors, atoms.vectors)
         n_threads = self._threads(n_atoms, len(atoms.neighbors))
-        limits, barrier = np.empty(n_threads + 1, np.int64), np.zeros(2, np.int64)
+        limits = np.empty(n_threads + 1, np.int64)
         collecting.shares(atoms.ptr, self._work[0] // self._work[1], limits)
         is_exact = self.filters == "exact"
         weights = self._with_exact_filters(atoms.vectors) if is_exact else self._weights
-        rest = (n_threads, limits, barrier, atoms.species, edges, weights, room, output, backward, is_exact)
-        team = self._teams.setdefault(n_threads, Team(n_threads))
+        rest = (n_threads, limits, atoms.species, edges, weights, room, output, backward, is_exact)
         with single_threaded_blas():
-            team.run(lambda thread: evaluate(thread, *rest))
+            self._team.run(lambda thread, barrier: evaluate(thread, barrier, *rest), n_threads)
         return edges, output
 
     def _threads(self, n_atoms: int, n_edges: int) -> int:
@@ -229,6 +242,11 @@ def _back(values: NDArray[np.float64], order: Integers | None) -> NDArray[np.flo
 
 
 _PARTS = ("energy", "atomic_energies", "forces", "virial")
+
+
+def _demand(fine: bool, otherwise: str) -> None:
+    if not fine:
+        raise BackendError(f"backend 'kernel': {otherwise}")
 
 
 def _ranges(student: Student) -> NDArray[np.float64] | None:

@@ -20,7 +20,7 @@ from mlff_distiller.students.backends.backend import Backend
 from mlff_distiller.students.painn.network import PaiNN
 from mlff_distiller.students.student import Student
 
-GRID_POINTS: Final = 2049
+GRID_POINTS: Final = 2049  # at least
 """Points of the tables that filters are interpolated from."""
 
 MOST_CAPACITIES: Final = 4
@@ -227,7 +227,7 @@ class _FusedPaiNN(nn.Module):
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
-        from mlff_distiller.students.kernels.tables import filter_table
+        from mlff_distiller.students.kernels.tables import enough_points, filter_table
         from mlff_distiller.students.kernels.triton_messages import (
             Messages,
             Rows,
@@ -238,9 +238,10 @@ class _FusedPaiNN(nn.Module):
         self.network, self._rows = network, Rows
         self._message: Callable[..., tuple[Tensor, Tensor]] = Messages.apply
         weight, exact = network.scalars.weight, copy.deepcopy(network).cpu()
+        n_points = max(GRID_POINTS, enough_points(network))
         self._splines = [
             Spline.through(
-                filter_table(exact, layer, GRID_POINTS),
+                filter_table(exact, layer, n_points),
                 network.radial.cutoff,
                 dtype=weight.dtype,
                 device=weight.device,

@@ -86,17 +86,19 @@ class Room(NamedTuple):
 
 
 @compiled
-def evaluate(thread, n_threads, shares, barrier, species, edges, weights, room, energies, backward, exact):
+def evaluate(thread, barrier, n_threads, shares, species, edges, weights, room, energies, backward, exact):
     """Give the network's output for atoms and, in ``edges.gradient``, its derivatives by the edge vectors.
 
     Parameters
     ----------
-    thread, n_threads : int
-        Which of how many threads this is.
+    thread : int
+        Which thread this is.
+    barrier : (3 * 8,) int64
+        Where they meet; see :func:`~mlff_distiller.students.kernels.threads.wait_for_all`.
+    n_threads : int
+        Of how many.
     shares : (n_threads + 1,) int64
         First atom of each thread.
-    barrier : (2,) int64
-        Zeros, shared by all threads.
     species : (N,)
         Index of each atom's element.
     edges : Edges

@@ -6,20 +6,29 @@ from mlff_distiller.core.compiling import compiled
 
 
 @compiled
-def rows(centers, ptr):
-    """Write the first edge of each center to ptr (N + 1,); return whether the centers (E,) are sorted."""
+def rows(centers, neighbors, ptr):
+    """Write the first edge of each center to ptr (N + 1,).
+
+    Returns
+    -------
+    int
+        0; 1 if the centers (E,) are not sorted; 2 if an atom is not as often a neighbor as a center.
+    """
     n_edges, i = len(centers), 0
     ptr[0] = 0
+    balance = np.zeros(len(ptr) - 1, np.int64)
     for e in range(n_edges):
         if e > 0 and centers[e] < centers[e - 1]:
-            return False
+            return 1
         while i < centers[e]:
             i += 1
             ptr[i] = e
+        balance[centers[e]] += 1
+        balance[neighbors[e]] -= 1
     while i < len(ptr) - 1:
         i += 1
         ptr[i] = n_edges
-    return True
+    return 2 if balance.any() else 0
 
 
 @compiled

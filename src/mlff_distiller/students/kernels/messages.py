@@ -79,7 +79,7 @@ def splines(begin, end, edges, inverse_step, n_points, exact):
         inverse = one / distance
         place = distance * inverse_step
         knot = min(int(place), n_points - 2)
-        t = place - knot
+        t = min(place - knot, one)  # beyond the cutoff the last point holds, which is zero
         knots[e] = knot
         weights[e, 0] = t * (one - t) * (one - t)
         weights[e, 1] = t * t * (one + one + one - t - t)

@@ -12,9 +12,8 @@ from typing import Any, Final
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils
-from numba.core.imputils import lower_builtin
-from numba.core.typing.templates import AbstractTemplate, infer_global, signature
-from numba.extending import intrinsic, models, register_model
+from numba.core.typing import signature
+from numba.extending import intrinsic, lower_builtin, models, register_model, type_callable
 
 LANES: Final = 16
 """Numbers in a vector; rows are multiples of it."""
@@ -40,12 +39,12 @@ class _VectorModel(models.PrimitiveModel):
 
 
 def _operator(function: Any, instruction: str) -> None:
-    @infer_global(function)
-    class _Typing(AbstractTemplate):
-        def generic(self, arguments: Any, keywords: Any) -> Any:
-            if len(arguments) == 2 and isinstance(arguments[0], Vector) and arguments[0] == arguments[1]:
-                return signature(arguments[0], *arguments)
-            return None
+    @type_callable(function)
+    def _typing(context: Any) -> Any:
+        def typer(a: Any, b: Any) -> Any:
+            return a if isinstance(a, Vector) and a == b else None
+
+        return typer
 
     @lower_builtin(function, Vector, Vector)
     def _lowering(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -165,7 +164,7 @@ def _power_of_two(typing_context: Any, vector: Any) -> Any:
 
 @njit(inline="always")
 def exponential(x, number):
-    """Return exp of a vector whose numbers are of the type ``number``, to rounding; arguments are cut at 87.
+    """Return exp of a vector whose numbers are of the type ``number``, to some units of rounding; arguments end at 87.
 
     exp(x) = 2^n exp(r) with n the nearest whole number to x / ln 2; |r| is at most 0.35, where a series of 14 terms is
     exact in float64, too.
