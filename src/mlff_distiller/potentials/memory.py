@@ -50,9 +50,10 @@ class Memory:
 
     Examples
     --------
+    >>> from mmap import mmap
     >>> memory = Memory("cpu", limit_GB=64.0)
     >>> with memory.watched() as peak:
-    ...     block = b"x" * 50_000_000
+    ...     written = mmap(-1, 50_000_000).write(bytes(50_000_000))  # new pages, whatever this process has set free
     >>> peak.taken is None or peak.taken > 40_000_000
     True
     """
