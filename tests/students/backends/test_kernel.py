@@ -6,7 +6,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlff_distiller.atoms.graph import Graph
@@ -14,6 +14,7 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import BackendError
 from mlff_distiller.students.backends import kernel as kernel_module
 from mlff_distiller.students.backends.backend import Eager
+from mlff_distiller.students.backends.choice import choose
 from mlff_distiller.students.backends.kernel import Kernel
 from mlff_distiller.students.kernels.order import clustered
 from mlff_distiller.students.kernels.tables import enough_points, spline_error
@@ -93,17 +94,26 @@ def test_it_gives_what_the_network_gives(backends, plan, dtype, case):
     assert_same(kernel.derive(batch, EVERYTHING), eager.derive(batch, EVERYTHING), TOLERANCES[dtype])
 
 
-@settings(max_examples=200, deadline=None)
+@pytest.fixture(
+    scope="module",
+    params=["kernel", pytest.param("package", marks=pytest.mark.slow), pytest.param("compile", marks=pytest.mark.slow)],
+)
+def chosen(request):
+    own = student("ultra-tiny")
+    return Eager(own), choose(own, request.param).backend
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     n=st.one_of(st.integers(1, 30), st.integers(31, 300)),
     seed=st.integers(0, 10**6),
     periodic=st.booleans(),
     spacing=st.floats(1.3, 3.0),
 )
-def test_two_hundred_random_structures(backends, n, seed, periodic, spacing):
-    eager, kernel = backends("ultra-tiny", torch.float32)
+def test_two_hundred_random_structures(chosen, n, seed, periodic, spacing):
+    eager, fast = chosen
     batch = graph([structure(n, seed=seed, periodic=periodic, spacing=spacing)])
-    assert_same(kernel.derive(batch, EVERYTHING), eager.derive(batch, EVERYTHING), 1e-5)
+    assert_same(fast.derive(batch, EVERYTHING), eager.derive(batch, EVERYTHING), 1e-5)
 
 
 def test_splines_and_exact_filters_agree(backends):
