@@ -16,9 +16,11 @@ from mlff_distiller.potentials.analytic import morse
 from mlff_distiller.potentials.derivatives import derive
 from mlff_distiller.students import checkpoint
 from mlff_distiller.students.painn.plan import PaiNNPlan
+from mlff_distiller.students.potential import StudentPotential
+from mlff_distiller.students.priors import repulsion_range
 
 TEACHER = morse(depth=2.0, width=1.5, distance=1.2, cutoff=3.0)
-PLAN = PaiNNPlan(preset="ultra-tiny", n_channels=16, cutoff=3.0)
+PLAN = PaiNNPlan(preset="ultra-tiny", n_channels=16, cutoff=3.0, shortest_distance=0.5)
 CORNERS = 1.3 * np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])[:5]
 
 
@@ -95,3 +97,33 @@ def test_training_goes_on_from_a_file_or_says_what_does_not_fit(start, tmp_path)
     )
     with pytest.raises(TrainingError, match="is a student of other settings than the one to train"):
         distill(Task(PaiNNPlan(preset="tiny"), plan, data, data), tmp_path / "other")
+
+
+def test_the_network_says_nothing_new_where_no_training_structure_has_been() -> None:
+    """Below the shortest distance in training its energy is constant, so that the repulsion alone rules."""
+    frames = [Structure([1, 6], [[0, 0, 0], [0, 0, r]]) for r in (0.9, 1.1, 1.3)]
+    data = MolecularDataset.from_structures(frames, [Labels(energy=-float(k)) for k in range(3)])
+    student = new_student(PaiNNPlan(preset="ultra-tiny", repulsion="none"), data, seed=3, dtype=torch.float64)
+    assert student.plan.shortest_distance == 0.9
+    pairs = [Structure([1, 6], [[0, 0, 0], [0, 0, r]]) for r in (0.1, 0.4, 0.7, 0.8, 0.9)]
+    energies = [labels.energy for labels in StudentPotential(student, backend="eager").predict(pairs, ("energy",))]
+    assert energies[0] == pytest.approx(energies[2], abs=1e-9)
+    assert abs(energies[4] - energies[0]) > 1e-7
+
+
+def test_a_wall_begins_where_the_repulsion_does_though_training_atoms_are_further_apart() -> None:
+    argon = [Structure([18, 18], [[0, 0, 0], [0, 0, r]]) for r in (3.5, 4.0)]
+    data = MolecularDataset.from_structures(argon, [Labels(energy=-1.0), Labels(energy=-2.0)])
+    student = new_student(PaiNNPlan(preset="ultra-tiny"), data, seed=3)
+    assert student.plan.shortest_distance == pytest.approx(repulsion_range([18]))
+
+
+def test_going_on_with_closer_atoms_moves_the_wall_in() -> None:
+    def data(distance: float) -> MolecularDataset:
+        frames = [Structure([6, 8], [[0, 0, 0], [0, 0, r]]) for r in (distance, 1.4)]
+        return MolecularDataset.from_structures(frames, [Labels(energy=-1.0), Labels(energy=-2.0)])
+
+    start = new_student(PaiNNPlan(preset="ultra-tiny"), data(1.0), seed=1)
+    for distance, expected in ((0.95, 0.95), (0.98, 0.98), (1.2, 1.0)):
+        student = continued_student(start, data(distance), seed=1, dtype=torch.float32)
+        assert student.plan.shortest_distance == pytest.approx(expected)

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,9 @@ from mlff_distiller.core.errors import DataError
 from mlff_distiller.data.blocks import blocks, has, owners
 from mlff_distiller.data.columns import Columns
 from mlff_distiller.data.source import Source
+
+if TYPE_CHECKING:
+    from mlff_distiller.atoms.batch_neighbors import BatchEdges
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -247,14 +250,18 @@ def count_neighbors(columns: Columns, cutoff: float) -> Integers:
     >>> count_neighbors(pack([0], [Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]])]), 5.0).tolist()
     [1, 1]
     """
+    edges = _edges(columns, cutoff)
+    return np.bincount(edges.centers.numpy(), minlength=columns.n_atoms).astype(np.int64)
+
+
+def _edges(columns: Columns, cutoff: float) -> "BatchEdges":
     import torch
 
     from mlff_distiller.atoms.batch_neighbors import find_batch_edges
 
     arrays = columns.arrays
     positions = torch.from_numpy(arrays["positions"])
-    edges = find_batch_edges(positions, columns.sizes, cells=arrays["cells"], pbc=arrays["pbc"], cutoff=cutoff)
-    return np.bincount(edges.centers.numpy(), minlength=columns.n_atoms).astype(np.int64)
+    return find_batch_edges(positions, columns.sizes, cells=arrays["cells"], pbc=arrays["pbc"], cutoff=cutoff)
 
 
 def count_edges(source: Source, cutoff: float) -> NDArray[np.int32]:
@@ -282,6 +289,30 @@ def mean_neighbors(source: Source, cutoff: float) -> float:
     1.0
     """
     return float(count_edges(source, cutoff).sum(dtype=np.int64) / max(1, int(source.sizes.sum())))
+
+
+def shortest_distance(source: Source, cutoff: float) -> float | None:
+    """Return the shortest distance of two atoms, periodic images counted, Angstrom; None where all are further apart.
+
+    Parameters
+    ----------
+    source : Source
+        S structures.
+    cutoff : float
+        Longest distance that is looked for, Angstrom.
+
+    Examples
+    --------
+    >>> from mlff_distiller.data.columns import pack
+    >>> shortest_distance(pack([0], [Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]])]), 1.0)
+    0.74
+    """
+    found = []
+    for _, block in blocks(source):
+        vectors = _edges(block, cutoff).vectors
+        if len(vectors):
+            found.append(float(vectors.norm(dim=1).min()))
+    return round(min(found), 6) if found else None
 
 
 def neighbor_histogram(source: Source, cutoff: float) -> Integers:

@@ -134,7 +134,8 @@ def initial_student(task: Task) -> Student:
     if task.plan.start_from is None:
         return new_student(task.student, task.train, seed=task.seed, dtype=dtype)
     start = checkpoint.load(task.plan.start_from, dtype=torch.float64)
-    if start.plan != task.student:
+    unbounded = {"shortest_distance": None}  # is measured anew, in the old data and the new
+    if start.plan.model_copy(update=unbounded) != task.student.model_copy(update=unbounded):
         raise TrainingError(
             f"{task.plan.start_from} is a student of other settings than the one to train; "
             "give the student the settings that `mlffd info` shows for that file, or leave out training.start_from"

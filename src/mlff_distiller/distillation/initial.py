@@ -1,7 +1,7 @@
 """The student that a training starts with: new, or another one that goes on with other data."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -11,10 +11,12 @@ from torch import Tensor
 from mlff_distiller.core.errors import TrainingError
 from mlff_distiller.data.loading.dataset import MolecularDataset
 from mlff_distiller.data.loading.loader import GraphLoader
-from mlff_distiller.data.statistics import Statistics, System, mean_neighbors
+from mlff_distiller.data.statistics import Statistics, System, mean_neighbors, shortest_distance
 from mlff_distiller.distillation.flat import tables
 from mlff_distiller.potentials.derivatives import derive
+from mlff_distiller.students.blocks.radial import FLOOR
 from mlff_distiller.students.plan import StudentPlan
+from mlff_distiller.students.priors import repulsion_range
 from mlff_distiller.students.student import Student
 
 
@@ -52,15 +54,36 @@ def new_student(
     found = Statistics.of(train)
     if not found.properties["energy"]:
         raise TrainingError("no training structure has an energy, which reference energies need; label energies too")
+    reference = found.reference_energies()
     student = Student(
-        plan,
-        found.reference_energies(),
+        bounded(plan, train, list(reference)),
+        reference,
         states=_states(found.systems),
         scale=found.force_rms or 1.0,
         neighbor_norm=math.sqrt(max(1.0, mean_neighbors(train, plan.cutoff))),
         seed=seed,
     )
     return student.to(dtype=dtype)
+
+
+def bounded(plan: StudentPlan, train: MolecularDataset, elements: Sequence[int]) -> StudentPlan:
+    """Return a plan whose messages level off at distances shorter than any in the training set.
+
+    They go on to the range of the repulsion at least, so that there is a wall everywhere.
+
+    Parameters
+    ----------
+    plan : StudentPlan
+        Architecture; a distance that it names already stays.
+    train : MolecularDataset
+        Training set.
+    elements : sequence of int
+        Atomic numbers in it.
+    """
+    if plan.shortest_distance is not None:
+        return plan
+    reach = repulsion_range(elements)
+    return plan.model_copy(update={"shortest_distance": shortest_distance(train, reach) or reach})
 
 
 def continued_student(start: Student, train: MolecularDataset, *, seed: int, dtype: torch.dtype) -> Student:
@@ -86,10 +109,11 @@ def continued_student(start: Student, train: MolecularDataset, *, seed: int, dty
     TrainingError
         As for :func:`new_student`.
     """
-    new = new_student(start.plan, train, seed=seed, dtype=torch.float64)
+    new = new_student(start.plan.model_copy(update={"shortest_distance": None}), train, seed=seed, dtype=torch.float64)
     elements = tuple(sorted({*start.elements, *new.elements}))
+    shortest = min(plan.shortest_distance or FLOOR for plan in (start.plan, new.plan))
     student = Student(
-        start.plan,
+        start.plan.model_copy(update={"shortest_distance": shortest}),
         dict.fromkeys(elements, 0.0),
         states={**start.states, **new.states},
         charges=start.charges,

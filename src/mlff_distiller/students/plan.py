@@ -27,6 +27,14 @@ class StudentPlan(Plan):
         "zbl", description="Repulsion between atoms much closer than bonded, so that they never fuse: zbl or none."
     )
 
+    shortest_distance: float | None = Field(
+        None,
+        gt=0,
+        le=3,
+        description="Distance below which messages level off, Angstrom, so that the repulsion rules where there are no "
+        "data; the shortest in the training set unless given.",
+    )
+
     @abstractmethod
     def build(self, n_elements: int, *, neighbor_norm: float = 1.0) -> "nn.Module":
         """Return an untrained network, with torch's current random state.

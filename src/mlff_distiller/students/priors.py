@@ -18,6 +18,17 @@ INNER, OUTER = 0.4, 0.7
 are the shortest, at 0.77 to 0.8 in equilibrium (N2, HCN, CO), and stay above 0.73 at 1000 K."""
 
 
+def repulsion_range(elements: Sequence[int]) -> float:
+    """Return how far the repulsion of nuclei reaches at most between atoms of these elements, Angstrom.
+
+    Examples
+    --------
+    >>> round(repulsion_range([1, 6]), 3)
+    1.064
+    """
+    return float(OUTER * 2 * _RADII[list(elements)].max())
+
+
 class Exact(nn.Module):
     """A module whose buffers move with it but stay in float64.
 

@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from mlff_distiller.potentials.cutoff import polynomial_cutoff
 
-FLOOR: Final = 0.5  # Angstrom; the shortest bond there is, H2 at 0.74, does not get there at 1000 K
+FLOOR: Final = 0.5
+"""Where radial functions level off unless said, Angstrom: H2, the shortest bond, is not so short at 1000 K."""
+
+_WIDTH: Final = 0.2  # of that distance, over which they level off
 
 
 class RadialBasis(nn.Module):
@@ -23,6 +26,8 @@ class RadialBasis(nn.Module):
         Angstrom.
     power : int
         Exponent of the envelope; larger values keep it near one for longer.
+    floor : float
+        Distance below which the functions level off, Angstrom.
 
     Examples
     --------
@@ -31,9 +36,9 @@ class RadialBasis(nn.Module):
     (8, 5.0)
     """
 
-    def __init__(self, n_functions: int, cutoff: float, *, power: int = 6) -> None:
+    def __init__(self, n_functions: int, cutoff: float, *, power: int = 6, floor: float = FLOOR) -> None:
         super().__init__()
-        self.n_functions, self.cutoff, self.power = n_functions, cutoff, power
+        self.n_functions, self.cutoff, self.power, self.floor = n_functions, cutoff, power, floor
         self.register_buffer("orders", torch.arange(1.0, n_functions + 1), persistent=False)
         self.orders: Tensor  # whole numbers, the same in every precision
 
@@ -46,12 +51,15 @@ class RadialBasis(nn.Module):
         return polynomial_cutoff(distances, self.cutoff, power=self.power).unsqueeze(1)
 
     def forward(self, distances: Tensor) -> Tensor:
-        """Return the basis (E, K) at distances (E,), Angstrom; below 0.5 A, where nothing bonds, it levels off.
+        """Return the basis (E, K) at distances (E,), Angstrom; below the floor it levels off.
 
-        Unbounded functions there would let a network outweigh any repulsion. Two derivatives are continuous.
+        What a network has never seen it may not say: unbounded functions there would let it outweigh any repulsion.
+        Two derivatives are continuous.
         """
-        x = distances / FLOOR
-        return self.functions(torch.where(x < 1, FLOOR * (0.5 + x * x * x * (1 - x / 2)), distances))
+        width = _WIDTH * self.floor
+        t = ((distances - self.floor) / width + 1).clamp(min=0)
+        level = self.floor + width * (t * t * t * (1 - t / 2) - 0.5)
+        return self.functions(torch.where(t < 1, level, distances))
 
 
 class BesselBasis(RadialBasis):

@@ -7,7 +7,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mlff_distiller.students.blocks.radial import FLOOR
 from mlff_distiller.students.kernels.simd import LANES
 from mlff_distiller.students.painn.network import PaiNN
 
@@ -81,8 +80,8 @@ def spline_rows(table: Tensor, kinds: int) -> Tensor:
 def spline_error(network: PaiNN, layer: int, n_points: int) -> tuple[float, float]:
     """Return the largest errors of a spline's values and derivatives, relative to the largest value and derivative.
 
-    Where radial functions level off, below 0.5 Angstrom, their third derivative jumps and the spline is a little worse;
-    nothing is bonded there, and it does not count.
+    Where radial functions level off, at distances shorter than any in training, their third derivative jumps and the
+    spline is a little worse; that does not count.
 
     Examples
     --------
@@ -99,7 +98,7 @@ def spline_error(network: PaiNN, layer: int, n_points: int) -> tuple[float, floa
     slope = (6 * t * (t - 1) * (a - c) + (3 * t - 1) * (t - 1) * b + t * (3 * t - 2) * d) / step
     places = (torch.arange(n_points - 1, dtype=torch.float64) + t[:, :, 0]) * step
     exact, exact_slope = _filters(network, layer, places.flatten())
-    counts = places.flatten() > FLOOR + step
+    counts = places.flatten() > network.radial.floor + step
     return _relative(value, exact, counts), _relative(slope, exact_slope, counts)
 
 

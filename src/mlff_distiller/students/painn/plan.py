@@ -49,12 +49,15 @@ class PaiNNPlan(StudentPlan):
 
     def build(self, n_elements: int, *, neighbor_norm: float = 1.0) -> "nn.Module":
         """Return an untrained network; see :meth:`StudentPlan.build`."""
-        from mlff_distiller.students.blocks.radial import RADIAL_BASES
+        from mlff_distiller.students.blocks.radial import FLOOR, RADIAL_BASES
         from mlff_distiller.students.painn.network import PaiNN
 
+        radial = RADIAL_BASES[self.radial](
+            self.n_radial, self.cutoff, power=self.envelope_power, floor=self.shortest_distance or FLOOR
+        )
         return PaiNN(
             n_elements,
-            radial=RADIAL_BASES[self.radial](self.n_radial, self.cutoff, power=self.envelope_power),
+            radial=radial,
             n_channels=self.n_channels,
             n_layers=self.n_layers,
             n_readout=self.n_readout,
