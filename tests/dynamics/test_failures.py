@@ -9,9 +9,10 @@ import pytest
 
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import PredictionError, UnsupportedStructureError
-from mlff_distiller.dynamics.failures import DynamicsFailure, Limits, count_fragments, geometry_fault
+from mlff_distiller.dynamics.failures import DynamicsFailure, Limits
 from mlff_distiller.dynamics.nve import run_nve
 from mlff_distiller.dynamics.velocities import maxwell_boltzmann
+from mlff_distiller.dynamics.watch import Watch
 from mlff_distiller.potentials.analytic import lennard_jones
 
 RUN = {"timestep_fs": 2.0, "n_steps": 400, "record_every": 5, "frame_every": 50}
@@ -82,7 +83,7 @@ def test_a_leaving_atom_is_an_escape(argon, cluster, healthy):
     velocities = np.zeros((8, 3))
     velocities[0] = -0.1
     trace = run_nve(argon, [cluster, cluster], [velocities, healthy[1]], **RUN)
-    assert trace.failures[0].reason.startswith("dissociated: 2 fragments")
+    assert trace.failures[0].reason.startswith("escape: 2 parts")
     others_went_on(trace, 1, healthy[2])
 
 
@@ -93,16 +94,18 @@ def test_fragments_that_were_apart_from_the_start_are_no_escape(argon):
 
 def test_nothing_escapes_from_a_periodic_cell():
     gas = Structure([18, 18], [[0, 0, 0], [0, 0, 12.0]], cell=np.eye(3) * 30, pbc=(True, True, False))
-    assert count_fragments(gas, Limits()) == 1
-    assert geometry_fault(gas, Limits(), 1) == ""
+    assert Watch(gas, Limits()).fault(gas.positions * [1, 1, 3]) is None
 
 
 def test_long_chains_are_one_fragment_and_broken_ones_two():
     chain = np.array([[3.0 * i, 0, 0] for i in range(12)])
-    assert count_fragments(Structure([18] * 12, chain), Limits()) == 1
+    watch = Watch(Structure([18] * 12, chain), Limits())
+    assert watch.fault(chain) is None
     chain[6:] += [7.0, 0, 0]
-    assert count_fragments(Structure([18] * 12, chain), Limits()) == 2
-    assert "2 fragments" in geometry_fault(Structure([18] * 12, chain), Limits(), 1)
+    fault = watch.fault(chain)
+    assert "2 parts" in fault.reason
+    assert fault.atoms == (5, 6)
+    assert fault.distance == pytest.approx(10.0)
 
 
 @pytest.mark.parametrize(("raises", "reason"), [(True, "SCF did not converge"), (False, "not finite")])

@@ -1,18 +1,16 @@
 """What counts as a failed trajectory, and how that is said."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Final, Literal, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from pydantic import Field
 
-from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DistillerError
 from mlff_distiller.core.plan import Plan
 
-if TYPE_CHECKING:
-    from mlff_distiller.atoms.neighbors import Edges
+FaultKind = Literal["explosion", "escape", "broken bond", "hole", "no answer"]
+"""Ways to fail: forces or temperature out of bounds; a part that leaves; a bond of the start that is gone; atoms or
+energies where no atoms can be; a potential that gives no answer or none that is finite."""
 
 
 class Limits(Plan):
@@ -28,7 +26,21 @@ class Limits(Plan):
     max_temperature_K: float = Field(
         10_000.0, gt=0, description="Largest temperature allowed, from the kinetic energy per atom."
     )
-    min_distance: float = Field(0.4, ge=0, description="Two atoms closer than this have collapsed, Angstrom.")
+    min_distance: float = Field(
+        0.4, ge=0, description="Two atoms closer than this have fallen into a hole of the potential, Angstrom."
+    )
+    max_energy_drop: float | None = Field(
+        0.5,
+        gt=0,
+        description="A potential energy further than this below the start is a hole in the potential, eV/atom; "
+        "none: not looked at.",
+    )
+    max_bond_stretch: float | None = Field(
+        1.6,
+        gt=1.3,
+        description="A bond of the start longer than this many times the sum of its covalent radii is broken; "
+        "none: not looked at.",
+    )
     escape_distance: float = Field(
         6.0,
         gt=0,
@@ -37,7 +49,29 @@ class Limits(Plan):
     )
 
 
-DEFAULT_LIMITS = Limits()
+DEFAULT_LIMITS: Final = Limits(max_bond_stretch=None, max_energy_drop=None)
+"""For dynamics in which bonds may break, as they do where it is hot."""
+
+
+class Fault(NamedTuple):
+    """Why a trajectory cannot go on.
+
+    Attributes
+    ----------
+    kind : str
+        One of :data:`FaultKind`.
+    reason : str
+        In a few words, for people.
+    atoms : tuple of int
+        The atoms it is about, as far as they are known: one, a pair, or none.
+    distance : float
+        Of the pair, Angstrom; NaN where there is none.
+    """
+
+    kind: FaultKind
+    reason: str
+    atoms: tuple[int, ...] = ()
+    distance: float = float("nan")
 
 
 @dataclass(frozen=True)
@@ -52,16 +86,25 @@ class Failure:
         Step at which it was seen; 0 is the starting point.
     time_ps : float
         The same as a time, ps.
+    kind : str
+        One of :data:`FaultKind`.
+    atoms : tuple of int
+        The atoms it is about: one, a pair, or none.
+    distance : float
+        Of the pair, Angstrom; NaN where there is none.
 
     Examples
     --------
-    >>> Failure("atoms 0 and 1 are 0.21 Angstrom apart", 40, 0.02).step
+    >>> Failure("a hole in the potential: atoms 0 and 1 are 0.21 Angstrom apart", 40, 0.02).step
     40
     """
 
     reason: str
     step: int
     time_ps: float
+    kind: FaultKind = "no answer"
+    atoms: tuple[int, ...] = ()
+    distance: float = float("nan")
 
 
 class DynamicsFailure(DistillerError):
@@ -90,68 +133,3 @@ class DynamicsFailure(DistillerError):
     def __reduce__(self) -> tuple[type["DynamicsFailure"], tuple[int, str]]:
         """Keep both arguments when the error crosses a process boundary."""
         return type(self), (self.index, self.reason)
-
-
-def geometry_fault(structure: Structure, limits: Limits, fragments: int) -> str:
-    """Return why the geometry is a failure, or an empty string.
-
-    Parameters
-    ----------
-    structure : Structure
-        The present geometry.
-    limits : Limits
-        Bounds.
-    fragments : int
-        Number of fragments at the start, from :func:`count_fragments`; more of them is an escape.
-
-    Examples
-    --------
-    >>> geometry_fault(Structure([1, 1], [[0, 0, 0], [0, 0, 0.2]]), Limits(), 1)
-    'atoms 0 and 1 are 0.200 Angstrom apart'
-    """
-    edges = _edges(structure, limits)
-    if len(edges):
-        distances = np.linalg.norm(edges.vectors, axis=1)
-        closest = int(distances.argmin())
-        if distances[closest] < limits.min_distance:
-            pair = f"{edges.centers[closest]} and {edges.neighbors[closest]}"
-            return f"atoms {pair} are {distances[closest]:.3f} Angstrom apart"
-    now = _fragments(structure, edges)
-    if now > fragments:
-        return f"dissociated: {now} fragments further apart than {limits.escape_distance:g} Angstrom, not {fragments}"
-    return ""
-
-
-def count_fragments(structure: Structure, limits: Limits) -> int:
-    """Return how many parts of a molecule are further than the escape distance from each other.
-
-    With periodic boundaries always one: nothing can escape.
-
-    Examples
-    --------
-    >>> count_fragments(Structure([1, 1], [[0, 0, 0], [0, 0, 9.0]]), Limits())
-    2
-    """
-    return _fragments(structure, _edges(structure, limits))
-
-
-def _edges(structure: Structure, limits: Limits) -> "Edges":
-    from mlff_distiller.atoms.neighbors import find_edges  # loads torch, which reading a recipe must not
-
-    periodic = bool(structure.pbc.any())
-    cutoff = limits.min_distance if periodic else max(limits.escape_distance, limits.min_distance)
-    return find_edges(structure, max(cutoff, 1e-3))
-
-
-def _fragments(structure: Structure, edges: "Edges") -> int:
-    n = len(structure)
-    if structure.pbc.any() or n == 1:
-        return 1
-    degrees: NDArray[np.int64] = np.bincount(edges.centers, minlength=n)
-    if 2 * degrees.min() >= n - 1:  # two parts cannot both be that well connected: the usual case, and cheap
-        return 1
-    from scipy.sparse import coo_array
-    from scipy.sparse.csgraph import connected_components
-
-    links = coo_array((np.ones(len(edges)), (edges.centers, edges.neighbors)), shape=(n, n))
-    return int(connected_components(links, directed=False, return_labels=False))

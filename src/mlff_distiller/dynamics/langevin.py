@@ -1,6 +1,7 @@
 """Langevin dynamics: systems in contact with a heat bath, for sampling."""
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,24 @@ Floats = NDArray[np.float64]
 _HOTTEST = 10.0
 
 
+class Snapshot(NamedTuple):
+    """All systems at one moment.
+
+    Attributes
+    ----------
+    step : int
+        Number of steps done.
+    structures : list of Structure
+        Present geometries; periodic ones are not wrapped into their cells.
+    velocities : list of (n, 3)
+        Angstrom per ASE time unit, at the same moment as the positions.
+    """
+
+    step: int
+    structures: list[Structure]
+    velocities: list[Floats]
+
+
 def run_langevin(  # noqa: PLR0913 - each is a setting of the run
     potential: Potential,
     structures: Sequence[Structure],
@@ -29,8 +48,8 @@ def run_langevin(  # noqa: PLR0913 - each is a setting of the run
     n_steps: int,
     rngs: Sequence[np.random.Generator],
     record_every: int,
-) -> Iterator[tuple[int, list[Structure]]]:
-    """Run BAOAB Langevin dynamics for all systems together and yield their geometries.
+) -> Iterator[Snapshot]:
+    """Run BAOAB Langevin dynamics for all systems together and yield their geometries and velocities.
 
     Each step is half a kick, half a drift, the exact Ornstein-Uhlenbeck change of the velocities, half a drift and
     half a kick, which samples positions with very small error in the time step. Every system has its own random
@@ -56,14 +75,12 @@ def run_langevin(  # noqa: PLR0913 - each is a setting of the run
     rngs : sequence of numpy.random.Generator
         One for each system; they are advanced.
     record_every : int
-        Steps between yielded geometries.
+        Steps between snapshots.
 
     Yields
     ------
-    step : int
-        ``record_every``, twice that, and so on; the starting point is not yielded.
-    structures : list of Structure
-        All systems at that step.
+    Snapshot
+        All systems at step ``record_every``, twice that, and so on; the starting point is not yielded.
 
     Raises
     ------
@@ -82,7 +99,7 @@ def run_langevin(  # noqa: PLR0913 - each is a setting of the run
     ...     spring, [h2], [np.zeros((2, 3))], temperatures_K=[300.0], friction_per_ps=10.0, timestep_fs=0.5,
     ...     n_steps=20, rngs=[generator(0, "bath")], record_every=10,
     ... )
-    >>> [step for step, _ in run]
+    >>> [snapshot.step for snapshot in run]
     [10, 20]
     """
     replicas = Replicas(structures, velocities)
@@ -123,7 +140,7 @@ class _Bath:
 
 def _trajectory(
     potential: Potential, replicas: Replicas, bath: _Bath, n_steps: int, record_every: int
-) -> Iterator[tuple[int, list[Structure]]]:
+) -> Iterator[Snapshot]:
     if not replicas:
         return
     half = bath.timestep / 2
@@ -136,7 +153,7 @@ def _trajectory(
         _evaluate(potential, replicas, bath.limits)
         replicas.kick(half)
         if step % record_every == 0:
-            yield step, replicas.structures()
+            yield Snapshot(step, replicas.structures(), replicas.split(replicas.velocities))
 
 
 def _evaluate(potential: Potential, replicas: Replicas, limits: Limits) -> None:
@@ -144,5 +161,5 @@ def _evaluate(potential: Potential, replicas: Replicas, limits: Limits) -> None:
         replicas.evaluate(potential)
     except PredictionError as error:
         raise DynamicsFailure(error.index, error.cause) from error
-    for index, reason in replicas.faults(limits).items():
-        raise DynamicsFailure(index, reason)
+    for index, fault in replicas.faults(limits).items():
+        raise DynamicsFailure(index, fault.reason)

@@ -180,11 +180,12 @@ class Walker:
         return [structure.tagged(**origin, segment=f"{self.title}/s{segment:02d}", stratum=self.stratum)]
 
     def _run(self, teacher: PotentialPlan, seed: int) -> Iterator[tuple[int, Structure]]:
-        from mlff_distiller.dynamics.failures import DEFAULT_LIMITS, DynamicsFailure, count_fragments, geometry_fault
+        from mlff_distiller.dynamics.failures import DEFAULT_LIMITS, DynamicsFailure
         from mlff_distiller.dynamics.langevin import run_langevin
         from mlff_distiller.dynamics.velocities import maxwell_boltzmann
+        from mlff_distiller.dynamics.watch import Watch
 
-        fragments = count_fragments(self.start, DEFAULT_LIMITS)
+        watch = Watch(self.start, DEFAULT_LIMITS)
         velocities = maxwell_boltzmann(
             self.start, self.temperature_K, generator(seed, "sampling", self.title, "velocities")
         )
@@ -199,8 +200,8 @@ class Walker:
             rngs=[generator(seed, "sampling", self.title, "bath")],
             record_every=self.plan.interval_steps,
         )
-        for step, (structure,) in trajectory:
-            fault = geometry_fault(structure, DEFAULT_LIMITS, fragments)
+        for step, (structure,), _ in trajectory:
+            fault = watch.fault(structure.positions)
             if fault:
-                raise DynamicsFailure(0, fault)
+                raise DynamicsFailure(0, fault.reason)
             yield step, structure
