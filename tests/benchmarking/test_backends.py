@@ -1,18 +1,24 @@
 """Backends side by side: rows of honest numbers, and reasons for what cannot be used."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.benchmarking.backends import BackendTime, compare_backends, ready
+from mlff_distiller.benchmarking.backends import ready
+from mlff_distiller.benchmarking.benchmark import BenchmarkPlan
+from mlff_distiller.benchmarking.contenders import student_entrants
 from mlff_distiller.core.errors import DataError, PredictionError, UnknownNameError, UnsupportedStructureError
 from mlff_distiller.students.backends.kernel import Kernel
 from mlff_distiller.students.backends.triton import Triton
+from mlff_distiller.students.checkpoint import save
 from mlff_distiller.students.painn.plan import PaiNNPlan
 from mlff_distiller.students.student import Student
 
 H2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.75]])
 H4 = Structure([1, 1, 1, 1], [[0, 0, 0], [0, 0, 0.75], [2.0, 0, 0], [2.0, 0, 0.75]])
+QUICK = BenchmarkPlan(seconds=0.02, threads=1)
 
 
 @pytest.fixture(scope="module")
@@ -21,40 +27,37 @@ def student() -> Student:
     return Student(PaiNNPlan(preset="ultra-tiny", n_channels=16), {1: -13.6}, neighbor_norm=2.0)
 
 
-def test_what_follows_from_a_median() -> None:
-    row = BackendTime("eager", 1, system="x", n_atoms=42, n_structures=2, median_ms=8.4, p95_ms=9.0, n_calls=7)
-    assert row.us_per_atom == pytest.approx(200.0)
-    assert row.ns_per_day == pytest.approx(2 * 86400 / 8.4e-3 * 0.5e-6)
-    assert row.to_json()["n_atoms"] == 42
-    assert BackendTime("triton", 1, "no GPU").to_json() == {"backend": "triton", "threads": 1, "reason": "no GPU"}
+@pytest.fixture(scope="module")
+def path(student, tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("student") / "hydrogen.safetensors"
+    save(student, path)
+    return path
 
 
-def test_rows_of_each_system_then_what_cannot_be_used(student) -> None:
+def test_rows_of_each_system_and_what_cannot_be_used(student, path) -> None:
     said: list[str] = []
-    rows = compare_backends(
-        student,
-        {"H2": [H2], "4 H4": [H4] * 4},
-        backends=["triton", "kernel"],
-        n_threads=1,
-        seconds=0.02,
-        tell=said.append,
-    )
-    assert [(r.system, r.backend, r.n_atoms, r.n_structures) for r in rows] == [
-        ("H2", "eager", 2, 1),
-        ("H2", "kernel", 2, 1),
-        ("4 H4", "eager", 16, 4),
-        ("4 H4", "kernel", 16, 4),
-        ("", "triton", 0, 0),
+    entrants = student_entrants(path, backends=["eager", "triton", "kernel"], n_threads=1)
+    found = QUICK.measure(entrants, {"H2": [H2], "4 H4": [H4] * 4}, tell=said.append)
+    assert [(r.system, r.name, r.n_atoms, r.n_structures) for r in found.rows] == [
+        ("H2", "hydrogen, eager", 2, 1),
+        ("H2", "hydrogen, kernel", 2, 1),
+        ("4 H4", "hydrogen, eager", 16, 4),
+        ("4 H4", "hydrogen, kernel", 16, 4),
     ]
-    for eager, kernel in (rows[:2], rows[2:4]):
-        assert all(0 < row.median_ms <= row.p95_ms and row.n_calls >= 3 for row in (eager, kernel))
-        assert eager.times_eager == 1.0
-        assert kernel.times_eager == pytest.approx(eager.median_ms / kernel.median_ms)
-    assert rows[-1].reason == Triton.obstacle(student) != ""
+    for eager, kernel in (found.rows[:2], found.rows[2:4]):
+        for row in (eager, kernel):
+            own = row.summary()
+            assert 0 < own["median_ms"] <= own["p95_ms"] <= own["p99_ms"]
+            assert own["n_calls"] >= 3
+        assert found.times_faster(eager) == 1.0
+        assert found.times_faster(kernel) == pytest.approx(eager.median_ms / kernel.median_ms)
+    (refusal,) = found.refusals
+    assert refusal.name == "hydrogen, triton"
+    assert Triton.obstacle(student) in refusal.reason
     assert said == ["timing H2", "timing 4 H4"]
 
 
-def test_a_backend_that_fails_at_a_system_is_left_out_there(student, monkeypatch) -> None:
+def test_a_backend_that_fails_at_a_system_is_left_out_there(path, monkeypatch) -> None:
     derive = Kernel.derive
 
     def failing(self, graph, properties=("energy", "forces")):
@@ -63,25 +66,26 @@ def test_a_backend_that_fails_at_a_system_is_left_out_there(student, monkeypatch
         return derive(self, graph, properties)
 
     monkeypatch.setattr(Kernel, "derive", failing)
-    rows = compare_backends(student, {"H2": [H2], "4 H4": [H4] * 4}, backends=["kernel"], seconds=0.01)
-    assert [(r.system, r.backend) for r in rows] == [
+    entrants = student_entrants(path, backends=["eager", "kernel"], n_threads=1)
+    found = QUICK.measure(entrants, {"H2": [H2], "4 H4": [H4] * 4})
+    assert [(r.system, r.entrant.backend) for r in found.rows] == [
         ("H2", "eager"),
         ("H2", "kernel"),
         ("4 H4", "eager"),
-        ("", "kernel"),
     ]
-    assert rows[-1].reason.startswith("4 H4: ")
+    assert str(found.refusals[0]).startswith("hydrogen, kernel cannot be used for 4 H4: ")
+    assert found.refusals[0].to_json()["system"] == "4 H4"
 
 
-def test_wrong_requests_are_refused_before_anything_is_timed(student) -> None:
-    with pytest.raises(DataError, match="nothing to time"):
-        compare_backends(student, {})
-    with pytest.raises(DataError, match="nothing to time"):
-        compare_backends(student, {"none": []})
+def test_wrong_requests_are_refused_before_anything_is_timed(path) -> None:
+    eager = student_entrants(path, backends=["eager"], n_threads=1)
+    for systems in ({}, {"none": []}):
+        with pytest.raises(DataError, match="nothing to time"):
+            QUICK.measure(eager, systems)
     with pytest.raises(UnknownNameError, match=r"did you mean 'kernel'"):
-        compare_backends(student, {"H2": [H2]}, backends=["kernal"])
+        student_entrants(path, backends=["kernal"], n_threads=1)
     with pytest.raises(UnsupportedStructureError, match="does not cover"):
-        compare_backends(student, {"C": [Structure([6], [[0, 0, 0]])]}, backends=["kernel"])
+        QUICK.measure(eager, {"C": [Structure([6], [[0, 0, 0]])]})
 
 
 def test_a_backend_is_made_for_the_threads_that_it_is_timed_with(student) -> None:

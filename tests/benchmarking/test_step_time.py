@@ -9,14 +9,17 @@ import torch
 
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.benchmarking import step_time
-from mlff_distiller.benchmarking.step_time import StepTimePlan, _median
+from mlff_distiller.benchmarking import trajectory
+from mlff_distiller.benchmarking.memory import MemoryPlan
+from mlff_distiller.benchmarking.quantiles import median
+from mlff_distiller.benchmarking.step_time import StepTimePlan
 from mlff_distiller.core.errors import DataError, PredictionError
 from mlff_distiller.potentials.analytic import harmonic
 from mlff_distiller.potentials.base import Potential
 
 H2 = Structure([1, 1], [[0, 0, 0], [0, 0, 1.0]])
 H3 = Structure([1, 1, 1], [[0, 0, 0], [0, 0, 1.0], [0, 0.9, 0.5]])
+SPEED_ALONE = MemoryPlan(enabled=False)
 
 
 @dataclass
@@ -48,10 +51,11 @@ def spring() -> Potential:
 
 def test_known_costs_are_reported_as_they_are(spring, monkeypatch) -> None:
     clock = [0.0]
-    monkeypatch.setattr(step_time.time, "perf_counter", lambda: clock[0])
+    monkeypatch.setattr(trajectory.time, "perf_counter", lambda: clock[0])
     student, teacher = Costly(spring, "s", [], 0.001, clock), Costly(spring, "t", [], 0.02, clock)
-    plan = StepTimePlan(n_blocks=9, duration_s=0.1)
-    found = {m.name: m for m in plan.measure(student, [H2, H3, H3], names=["a", "b", "c"], teacher=teacher)}
+    plan = StepTimePlan(n_blocks=9, duration_s=0.1, memory=SPEED_ALONE)
+    evidence = plan.evidence(student, [H2, H3, H3], names=["a", "b", "c"], teacher=teacher)
+    found = {m.name: m for m in evidence.measurements}
     assert {name: m.value for name, m in found.items()} == pytest.approx(
         {"step_time": 3.0, "teacher_step_time": 60.0, "speedup": 20.0}
     )
@@ -60,13 +64,20 @@ def test_known_costs_are_reported_as_they_are(spring, monkeypatch) -> None:
     for m in found.values():
         assert m.ci95 == pytest.approx((m.value, m.value))
         assert m.n_samples == 9
+    detail = found["step_time"].detail
+    assert [detail["p95"], detail["p99"]] == pytest.approx([3.0, 3.0])
+    assert detail["ns_per_day"] == pytest.approx(86_400e3 / 3.0 * 0.5e-6)
+    assert detail["systems"]["a"]["p99"] == pytest.approx(2.0)
+    assert "p95" not in found["speedup"].detail
     assert found["step_time"].detail["torch_threads"] == torch.get_num_threads()
 
 
 def test_student_and_teacher_take_turns_one_structure_at_a_time(spring) -> None:
     log: list[tuple[str, int]] = []
     student, teacher = (Costly(spring, label, log) for label in "st")
-    StepTimePlan(n_blocks=6, duration_s=0.01, max_steps_per_block=2).measure(student, [H2], teacher=teacher)
+    StepTimePlan(n_blocks=6, duration_s=0.01, max_steps_per_block=2, memory=SPEED_ALONE).evidence(
+        student, [H2], teacher=teacher
+    )
     assert {n for _, n in log} == {1}
     labels = "".join(label for label, _ in log)
     turns = len([k for k in range(1, len(labels)) if labels[k] != labels[k - 1]])
@@ -75,30 +86,35 @@ def test_student_and_teacher_take_turns_one_structure_at_a_time(spring) -> None:
 
 def test_without_a_teacher_only_the_student_is_timed(spring) -> None:
     done: list[int] = []
-    plan = StepTimePlan(n_blocks=6, duration_s=0.01)
-    found = plan.measure(spring, [H2, H2], names=["a", "a"], advance=lambda n=1, *, note="": done.append(n))
-    assert [m.name for m in found] == ["step_time"]
-    assert list(found[0].detail["systems"]) == ["a", "a (2)"]
+    plan = StepTimePlan(n_blocks=6, duration_s=0.01, memory=SPEED_ALONE)
+    found = plan.evidence(spring, [H2, H2], names=["a", "a"], advance=lambda n=1, *, note="": done.append(n))
+    assert [m.name for m in found.measurements] == ["step_time"]
+    assert list(found.measurements[0].detail["systems"]) == ["a", "a (2)"]
+    assert [one.check for one in found.skipped] == ["memory_growth"]
+    arrays = found.arrays
+    assert arrays["step_systems"].tolist() == ["a", "a (2)"]
+    assert {len(arrays[f"step_{name}"]) for name in ("ms", "system", "potential", "block")} == {len(arrays["step_ms"])}
+    assert set(arrays["step_block"]) == set(range(6))
     assert sum(done) == 2
 
 
 def test_the_number_of_threads_is_left_alone(spring) -> None:
     before = torch.get_num_threads()
-    StepTimePlan(n_blocks=6, duration_s=0.01).measure(spring, [H2])
+    StepTimePlan(n_blocks=6, duration_s=0.01, memory=SPEED_ALONE).evidence(spring, [H2])
     assert torch.get_num_threads() == before
 
 
 def test_the_interval_of_a_median_holds_it_for_a_skewed_distribution() -> None:
     rng = np.random.default_rng(0)
     for n in (6, 20, 41):
-        medians = [_median(np.exp(rng.standard_normal(n))) for _ in range(500)]
+        medians = [median(np.exp(rng.standard_normal(n))) for _ in range(500)]
         covered = np.mean([m.ci95[0] <= 1.0 <= m.ci95[1] for m in medians])
         assert covered >= 0.93, n
 
 
 def test_nothing_to_time_is_refused(spring) -> None:
     with pytest.raises(DataError, match="no systems to time"):
-        StepTimePlan().measure(spring, [])
+        StepTimePlan().evidence(spring, [])
 
 
 def test_a_trajectory_that_breaks_down_is_timed_all_the_same() -> None:
@@ -114,5 +130,7 @@ def test_a_trajectory_that_breaks_down_is_timed_all_the_same() -> None:
             return super().predict(structures, properties)
 
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
-    measured = StepTimePlan(n_blocks=6, duration_s=0.05).measure(Breaks(spring, "student", []), [H2], teacher=spring)
-    assert all(np.isfinite(m.value) and m.value > 0 for m in measured)
+    measured = StepTimePlan(n_blocks=6, duration_s=0.05, memory=SPEED_ALONE).evidence(
+        Breaks(spring, "student", []), [H2], teacher=spring
+    )
+    assert all(np.isfinite(m.value) and m.value > 0 for m in measured.measurements)

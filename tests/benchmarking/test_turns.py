@@ -10,7 +10,7 @@ import torch
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.benchmarking import turns
-from mlff_distiller.benchmarking.turns import Calls, Walk, take_turns
+from mlff_distiller.benchmarking.turns import Calls, Walk, take_rounds, take_turns
 from mlff_distiller.core.errors import PredictionError
 
 H2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.75]])
@@ -96,11 +96,17 @@ class Noted:
 def test_contenders_take_turns_until_their_time_is_over() -> None:
     log: list[str] = []
     found = take_turns({n: Noted(n, ms, log) for n, ms in (("a", 1.0), ("b", 900.0))}, seconds=0.8, n_rounds=8)
-    assert log[:6] == ["a", "b"] * 3
+    assert log[:6] == ["a", "b", "b", "a", "a", "b"]  # nobody always comes after the same neighbor
     assert log[6:] == ["a"] * 5  # three calls of the slow one are enough
     assert found["a"].tolist() == [1.0] * 800
     assert found["b"].tolist() == [900.0] * 3
     assert gc.isenabled()
+
+
+def test_rounds_are_kept_apart() -> None:
+    found = take_rounds({n: Noted(n, ms, []) for n, ms in (("a", 1.0), ("b", 900.0))}, seconds=0.8, n_rounds=8)
+    assert [len(block) for block in found["a"]] == [100] * 8
+    assert [len(block) for block in found["b"]] == [1] * 3
 
 
 def test_garbage_is_collected_again_after_an_error() -> None:

@@ -1,35 +1,34 @@
-"""Time of one molecular dynamics step, student and teacher interleaved in one run."""
+"""Time of one molecular dynamics step, student and teacher interleaved in one run, and memory over many steps."""
 
 import os
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import ase
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from mlff_distiller.atoms.conversion import to_ase
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.benchmarking.memory import MemoryPlan
+from mlff_distiller.benchmarking.quantiles import Median, median, ns_per_day, tail
+from mlff_distiller.benchmarking.trajectory import Trajectory
 from mlff_distiller.core.console import Advance
-from mlff_distiller.core.errors import DataError, DistillerError
+from mlff_distiller.core.errors import DataError
+from mlff_distiller.core.evidence import Evidence, Skipped, texts
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.core.plan import Plan
 from mlff_distiller.core.provenance import machine
-from mlff_distiller.core.randomness import generator
-from mlff_distiller.core.units import FEMTOSECOND
-from mlff_distiller.dynamics.velocities import maxwell_boltzmann
 from mlff_distiller.potentials.base import Potential
-from mlff_distiller.potentials.calculator import PotentialCalculator
 
 Floats = NDArray[np.float64]
+Timed = dict[str, dict[str, list[Floats]]]
+"""Milliseconds of the steps of each block, by system and potential."""
+
 _WARMUP_STEPS = 3
 
 
 class StepTimePlan(Plan):
-    """How the time of a dynamics step is measured."""
+    """How the time of a dynamics step is measured, and the memory of many."""
 
     n_blocks: int = Field(
         20, ge=6, le=1000, description="Blocks per potential, taken in turns; an interval needs at least six."
@@ -40,8 +39,9 @@ class StepTimePlan(Plan):
     max_steps_per_block: int = Field(50, ge=1, description="Steps in a block of a fast potential.")
     timestep_fs: float = Field(0.5, ge=1e-3, le=10, description="Time step of the dynamics that is timed.")
     temperature_K: float = Field(300.0, gt=0, description="Temperature of its starting velocities.")
+    memory: MemoryPlan = Field(MemoryPlan(), description="How the memory of a long trajectory is watched.")
 
-    def measure(
+    def evidence(
         self,
         student: Potential,
         structures: Sequence[Structure],
@@ -50,8 +50,8 @@ class StepTimePlan(Plan):
         teacher: Potential | None = None,
         seed: int = 0,
         advance: Advance | None = None,
-    ) -> list[Measurement]:
-        """Time ASE's velocity Verlet with each potential, block by block in turns.
+    ) -> Evidence:
+        """Time ASE's velocity Verlet with each potential, block by block in turns, and watch the memory of a long run.
 
         A step is what a user waits for: neighbor list, energy and forces through the ASE calculator, and the
         integrator. Turns make both potentials see the same machine. The number of threads is recorded, not changed.
@@ -73,9 +73,13 @@ class StepTimePlan(Plan):
 
         Returns
         -------
-        list of Measurement
+        Evidence
             ``step_time`` and, with a teacher, ``teacher_step_time`` (ms) and ``speedup``: medians over blocks of the
-            median over systems, with the distribution-free 95 % interval of a median.
+            median over systems, with the distribution-free 95 % interval of a median. Their detail holds, for each
+            system, mean, 95th and 99th percentile of single steps and nanoseconds a day. ``memory_growth`` (%) is that
+            of the student on its largest system; see :meth:`MemoryPlan.measure`, also for its arrays. Arrays of the
+            steps: ``step_systems`` (S,) names, and of each of M steps ``step_ms``, ``step_system`` (index of its
+            system), ``step_potential`` (0 student, 1 teacher), ``step_block``.
 
         Raises
         ------
@@ -87,106 +91,123 @@ class StepTimePlan(Plan):
         >>> from mlff_distiller.potentials.analytic import harmonic
         >>> h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 1.0]])
         >>> spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
-        >>> [m.name for m in StepTimePlan(duration_s=0.05).measure(spring, [h2], teacher=spring)]
+        >>> plan = StepTimePlan(duration_s=0.05, memory=MemoryPlan(enabled=False))
+        >>> [m.name for m in plan.evidence(spring, [h2], teacher=spring).measurements]
         ['step_time', 'teacher_step_time', 'speedup']
         """
         if not structures:
             raise DataError("there are no systems to time; name at least one molecule or file in the recipe")
+        labels = _labels(names, structures)
         potentials = {"step_time": student} | ({"teacher_step_time": teacher} if teacher is not None else {})
-        timed = {}
-        for index, structure in enumerate(structures):
-            label = names[index] if names else structure.formula
-            label = label if label not in timed else f"{label} ({index + 1})"
+        timed: Timed = {}
+        for label, structure in zip(labels, structures, strict=True):
             timed[label] = self._time(potentials, structure, seed)
             if advance is not None:
                 advance()
-        return _summarize(timed, {"settings": self.model_dump(mode="json"), **_conditions()})
+        about = {"settings": self.model_dump(mode="json", exclude={"memory"}), **_conditions()}
+        found = _summarize(timed, self.timestep_fs, about)
+        watched = self._watched(student, dict(zip(labels, structures, strict=True)), seed)
+        return Evidence([*found, *watched.measurements], watched.skipped, {**_arrays(timed), **watched.arrays})
 
-    def _time(self, potentials: dict[str, Potential], structure: Structure, seed: int) -> dict[str, Floats]:
-        """Return milliseconds per step of each block, by potential."""
-        runs = {name: _Run(potential, structure, self, seed) for name, potential in potentials.items()}
-        blocks: dict[str, list[float]] = {name: [] for name in runs}
+    def measure(self, *arguments: Any, **settings: Any) -> list[Measurement]:
+        """Return the speeds alone."""
+        plan = self.model_copy(update={"memory": MemoryPlan(enabled=False)})
+        return list(plan.evidence(*arguments, **settings).measurements)
+
+    def _watched(self, student: Potential, systems: dict[str, Structure], seed: int) -> Evidence:
+        """Watch the memory of the student on its largest system."""
+        if not self.memory.enabled:
+            return Evidence(skipped=[Skipped("memory_growth", "it is switched off (timing.memory.enabled)")])
+        name = max(systems, key=lambda label: len(systems[label]))
+        return self.memory.measure(student, systems[name], name=name, timestep_fs=self.timestep_fs, seed=seed)
+
+    def _time(self, potentials: dict[str, Potential], structure: Structure, seed: int) -> dict[str, list[Floats]]:
+        """Return milliseconds of the steps of each block, by potential."""
+        settings: dict[str, Any] = {
+            "timestep_fs": self.timestep_fs,
+            "temperature_K": self.temperature_K,
+            "seed": seed,
+        }
+        runs = {name: Trajectory(potential, structure, **settings) for name, potential in potentials.items()}
+        n_steps = {name: self._block(run) for name, run in runs.items()}
+        blocks: dict[str, list[Floats]] = {name: [] for name in runs}
         for _ in range(self.n_blocks):
             for name, run in runs.items():
-                blocks[name].append(run.block())
-        return {name: np.array(times) for name, times in blocks.items()}
+                blocks[name].append(run.run(n_steps[name]))
+        return blocks
+
+    def _block(self, run: Trajectory) -> int:
+        """Return how many steps a block has."""
+        run.run(_WARMUP_STEPS)  # imports, compilation and caches, none of which a long run pays again
+        step_ms = float(run.run(_WARMUP_STEPS).mean())
+        return int(np.clip(1000 * self.duration_s / self.n_blocks / max(step_ms, 1e-6), 1, self.max_steps_per_block))
 
 
-class _Run:
-    """A trajectory that can be continued by one block of steps."""
-
-    def __init__(self, potential: Potential, structure: Structure, plan: StepTimePlan, seed: int) -> None:
-        from ase.md.verlet import VelocityVerlet
-
-        rng = generator(seed, "step_time", structure.formula)
-        self.start, self.velocities = structure, maxwell_boltzmann(structure, plan.temperature_K, rng)
-        self.atoms: ase.Atoms = to_ase(structure)
-        self.atoms.calc = PotentialCalculator(potential)
-        self.atoms.set_velocities(self.velocities)
-        self.dynamics = VelocityVerlet(self.atoms, timestep=plan.timestep_fs * FEMTOSECOND)
-        self.n_steps = _WARMUP_STEPS
-        self.block()  # imports, compilation and caches, none of which a long run pays again
-        steps = plan.duration_s * 1000 / plan.n_blocks / max(self.block(), 1e-6)
-        self.n_steps = int(np.clip(steps, 1, plan.max_steps_per_block))
-
-    def block(self) -> float:
-        """Run one block and return milliseconds per step; a trajectory that breaks down is begun again, step by step.
-
-        How long it lasts is for other checks to say; a step of it has a time all the same.
-        """
-        try:
-            return self._timed()
-        except DistillerError:
-            self.atoms.set_positions(self.start.positions)
-            self.atoms.set_velocities(self.velocities)
-            self.n_steps = 1
-            return self._timed()
-
-    def _timed(self) -> float:
-        start = time.perf_counter()
-        self.dynamics.run(self.n_steps)
-        return (time.perf_counter() - start) * 1000 / self.n_steps
+def _labels(names: Sequence[str], structures: Sequence[Structure]) -> list[str]:
+    """Return a name of its own for each system."""
+    labels: list[str] = []
+    for index, structure in enumerate(structures):
+        label = names[index] if names else structure.formula
+        labels.append(label if label not in labels else f"{label} ({index + 1})")
+    return labels
 
 
-@dataclass(frozen=True)
-class _Median:
-    """A median and the order statistics that enclose it."""
-
-    value: float
-    ci95: tuple[float, float]
-
-
-def _median(samples: Floats) -> _Median:
-    """Return the median with its distribution-free 95 % interval.
-
-    The number of samples below the true median is binomial, so two order statistics enclose it whatever the
-    distribution (Hahn and Meeker 1991, doi:10.1002/9780470316771).
-    """
-    from scipy.stats import binom
-
-    ordered = np.sort(samples)
-    n = len(ordered)
-    rank = int(binom.ppf(0.025, n, 0.5))
-    low = max(rank - 1, 0)
-    return _Median(float(np.median(ordered)), (float(ordered[low]), float(ordered[n - 1 - low])))
+def _summarize(timed: Timed, timestep_fs: float, about: dict[str, Any]) -> list[Measurement]:
+    found = [_step_time(name, timed, timestep_fs, about) for name in next(iter(timed.values()))]
+    if len(found) == 2:
+        found.append(_speedup(timed, about))
+    return found
 
 
-def _summarize(timed: dict[str, dict[str, Floats]], detail: dict[str, Any]) -> list[Measurement]:
-    series = {name: {system: blocks[name] for system, blocks in timed.items()} for name in next(iter(timed.values()))}
-    if "teacher_step_time" in series:
-        series["speedup"] = {
-            system: blocks["teacher_step_time"] / blocks["step_time"] for system, blocks in timed.items()
-        }
-    return [_measurement(name, systems, detail) for name, systems in series.items()]
+def _step_time(name: str, timed: Timed, timestep_fs: float, about: dict[str, Any]) -> Measurement:
+    blocks = {system: _means(own[name]) for system, own in timed.items()}
+    steps = {system: tail(np.concatenate(own[name])) for system, own in timed.items()}
+    overall = median(np.median(list(blocks.values()), axis=0))
+    systems = {
+        system: _plain(median(own)) | steps[system] | {"ns_per_day": ns_per_day(float(np.median(own)), timestep_fs)}
+        for system, own in blocks.items()
+    }
+    whole = {key: float(np.median([own[key] for own in steps.values()])) for key in ("p95", "p99")}
+    detail = {"systems": systems, **whole, "ns_per_day": ns_per_day(overall.value, timestep_fs), **about}
+    return Measurement(name, overall.value, "ms", overall.ci95, _n_blocks(timed), detail)
 
 
-def _measurement(name: str, systems: dict[str, Floats], detail: dict[str, Any]) -> Measurement:
-    overall = _median(np.median(list(systems.values()), axis=0))
-    per_system = {system: _median(blocks) for system, blocks in systems.items()}
-    listed = {system: {"median": m.value, "ci95": list(m.ci95)} for system, m in per_system.items()}
-    unit = "" if name == "speedup" else "ms"
-    n_blocks = len(next(iter(systems.values())))
-    return Measurement(name, overall.value, unit, overall.ci95, n_blocks, {"systems": listed, **detail})
+def _speedup(timed: Timed, about: dict[str, Any]) -> Measurement:
+    ratios = {system: _means(own["teacher_step_time"]) / _means(own["step_time"]) for system, own in timed.items()}
+    overall = median(np.median(list(ratios.values()), axis=0))
+    detail = {"systems": {system: _plain(median(own)) for system, own in ratios.items()}, **about}
+    return Measurement("speedup", overall.value, "", overall.ci95, _n_blocks(timed), detail)
+
+
+def _n_blocks(timed: Timed) -> int:
+    return len(next(iter(next(iter(timed.values())).values())))
+
+
+def _means(blocks: list[Floats]) -> Floats:
+    return np.array([block.mean() for block in blocks])
+
+
+def _plain(found: Median) -> dict[str, Any]:
+    return {"median": found.value, "ci95": list(found.ci95)}
+
+
+def _arrays(timed: Timed) -> dict[str, NDArray[Any]]:
+    """Return the time of every step, with the indices of its system, potential and block."""
+    parts = [
+        (float(ms), row, column, number)
+        for row, own in enumerate(timed.values())
+        for column, blocks in enumerate(own.values())
+        for number, block in enumerate(blocks)
+        for ms in block
+    ]
+    ms, system, potential, block = zip(*parts, strict=True)
+    return {
+        "step_systems": texts(list(timed)),
+        "step_ms": np.array(ms),
+        "step_system": np.array(system),
+        "step_potential": np.array(potential),
+        "step_block": np.array(block),
+    }
 
 
 def _conditions() -> dict[str, Any]:

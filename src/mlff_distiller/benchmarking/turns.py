@@ -140,7 +140,39 @@ def take_turns(
 ) -> dict[Any, Floats]:
     """Time contenders block by block in turns, so that what else the machine does hits all alike.
 
-    Garbage is collected between rounds and not during them.
+    Parameters
+    ----------
+    contenders, seconds, n_rounds, advance
+        As for :func:`take_rounds`.
+
+    Returns
+    -------
+    dict
+        Milliseconds of each call, by the same keys.
+
+    Examples
+    --------
+    >>> class Clock:
+    ...     def block(self, seconds):
+    ...         return [2.0]
+    >>> take_turns({"a": Clock()}, seconds=0.0, n_rounds=4)["a"].tolist()
+    [2.0, 2.0, 2.0]
+    """
+    rounds = take_rounds(contenders, seconds=seconds, n_rounds=n_rounds, advance=advance)
+    return {key: np.concatenate(blocks) for key, blocks in rounds.items()}
+
+
+def take_rounds(
+    contenders: Mapping[Any, Contender],
+    *,
+    seconds: float,
+    n_rounds: int = 8,
+    advance: Advance | None = None,
+) -> dict[Any, list[Floats]]:
+    """Time contenders in turns and keep apart what was measured in each round, to compare round by round.
+
+    Every other round goes backwards, so that nobody is always the one after the same neighbor. Garbage is collected
+    between rounds and not during them.
 
     Parameters
     ----------
@@ -156,26 +188,28 @@ def take_turns(
     Returns
     -------
     dict
-        Milliseconds of each call, by the same keys.
+        Milliseconds of each call, an array for each round that a contender took part in, by the same keys. All take
+        part in the first rounds; slow ones leave before the last.
 
     Examples
     --------
     >>> class Clock:
     ...     def block(self, seconds):
     ...         return [2.0]
-    >>> take_turns({"a": Clock()}, seconds=0.0, n_rounds=4)["a"].tolist()
-    [2.0, 2.0, 2.0]
+    >>> len(take_rounds({"a": Clock()}, seconds=1.0, n_rounds=4)["a"])
+    4
     """
-    samples: dict[Any, list[float]] = {key: [] for key in contenders}
+    samples: dict[Any, list[Floats]] = {key: [] for key in contenders}
     with _garbage_kept():
-        for _ in range(max(n_rounds, _LEAST_CALLS)):
+        for number in range(max(n_rounds, _LEAST_CALLS)):
             gc.collect()
-            for key, contender in contenders.items():
-                if len(samples[key]) < _LEAST_CALLS or sum(samples[key]) < 1e3 * seconds:
-                    samples[key] += contender.block(seconds / n_rounds)
+            for key in list(contenders)[:: -1 if number % 2 else 1]:
+                done = samples[key]
+                if sum(map(len, done)) < _LEAST_CALLS or sum(map(np.sum, done)) < 1e3 * seconds:
+                    done.append(np.asarray(contenders[key].block(seconds / n_rounds), dtype=np.float64))
             if advance is not None:
                 advance()
-    return {key: np.array(values) for key, values in samples.items()}
+    return samples
 
 
 def threads_of_torch() -> int:
