@@ -19,7 +19,8 @@ from mlff_distiller.dynamics.velocities import maxwell_boltzmann
 from mlff_distiller.sampling.smiles import SmilesSeed
 from mlff_distiller.students.checkpoint import load
 from mlff_distiller.students.potential import StudentPotential
-from mlff_distiller.validation.checks.nve_drift import NVERecord, slopes
+from mlff_distiller.validation.checks.nve.drift import slopes
+from mlff_distiller.validation.checks.nve.record import NVERecord
 from mlff_distiller.validation.statistics import mean_interval
 
 WAYS = {

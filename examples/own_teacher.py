@@ -37,8 +37,14 @@ def recipe(crystal: Path) -> dict[str, Any]:
         "split": {"test_fraction": 0.4},
         "students": {"micro": {"kind": "painn", "preset": "ultra-tiny", "n_channels": 16, "cutoff": 4.0}},
         "training": {"n_steps": 150, "batch_size": 4, "learning_rate": 1e-2, "validation_interval": 50},
-        "validation": {"nve": {"duration_ps": 0.2, "timestep_fs": 2}},
-        "timing": {"duration_s": 0.1, "n_blocks": 6},
+        "validation": {
+            "nve": {"duration_ps": 0.2, "timestep_fs": 2},
+            "timestep": {"duration_ps": 0.05, "timestep_fs": 2},
+            "physicality": {"n_per_system": 1},
+            "visited": {"n_per_system": 5},
+            "observables": {"duration_ps": 0.1, "equilibration_ps": 0.02, "timestep_fs": 2, "n_replicas": 3},
+        },
+        "timing": {"duration_s": 0.1, "n_blocks": 6, "memory": {"n_steps": 200, "n_warmup_steps": 20}},
     }
 
 

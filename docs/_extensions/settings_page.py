@@ -55,18 +55,20 @@ class _Page:
         """Yield the lines of one model and of all models inside it."""
         fields = model["properties"]
         nested = {name: models for name, field in fields.items() if (models := self.models(field))}
-        if nested and self.is_matrix(nested):
-            yield from self.matrix(fields, nested)
-            return
         plain = [self.row(name, field, model) for name, field in fields.items() if name not in nested]
         if plain:
             yield from ["", *table(["Setting", "Value", "Default", "Meaning"], plain)]
+        checks = {name: models for name, models in nested.items() if models[0]["title"] in _DIRECTIONS}
+        if checks:
+            yield from self.matrix(fields, checks)
         for name, models in nested.items():
-            yield from self.subsection(f"{path}.{name}".lstrip("."), fields[name], models, level)
+            if name not in checks:
+                yield from self.subsection(f"{path}.{name}".lstrip("."), fields[name], models, level)
 
     def subsection(self, path: str, field: Schema, models: list[Schema], level: int) -> Iterator[str]:
         """Yield a heading and the models that one field may hold."""
-        yield from ["", f"{'#' * level} `{path}`", "", field["description"] + self.shape(field, models)]
+        meaning = field.get("description") or models[0]["description"]  # pydantic keeps one of two that are the same
+        yield from ["", f"{'#' * level} `{path}`", "", meaning + self.shape(field, models)]
         if len(models) == 1:
             yield from self.section(models[0], path, level + 1)
             return
@@ -91,12 +93,8 @@ class _Page:
         found = [self.definitions[o["$ref"].rpartition("/")[2]] for o in options if "$ref" in o]
         return [model for model in found if "properties" in model]
 
-    def is_matrix(self, nested: dict[str, list[Schema]]) -> bool:
-        """Whether all fields are models of the same few settings, which then become the columns of one table."""
-        return len(nested) > 3 and len({tuple(models[0]["properties"]) for models in nested.values()}) == 1
-
     def matrix(self, fields: dict[str, Schema], nested: dict[str, list[Schema]]) -> Iterator[str]:
-        """Yield one table of the settings inside and one of their defaults."""
+        """Yield one table of the settings of all checks and one of their defaults."""
         inner = next(iter(nested.values()))[0]
         columns = list(inner["properties"])
         explained = [self.brief(name, field) for name, field in inner["properties"].items()]

@@ -50,7 +50,23 @@ def test_help_and_version_never_load_torch():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "sample", "label", "train", "forecast", "search", "compile", "bench", "validate", "info", "init"]
+    "command",
+    [
+        "run",
+        "sample",
+        "label",
+        "train",
+        "forecast",
+        "search",
+        "compile",
+        "bench",
+        "profile",
+        "validate",
+        "verdict",
+        "compare",
+        "info",
+        "init",
+    ],
 )
 def test_every_command_explains_itself(command):
     result = mlffd(command, "--help")

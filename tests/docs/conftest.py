@@ -7,6 +7,7 @@ from types import ModuleType
 import pytest
 
 from mlff_distiller.core.console import Silent
+from mlff_distiller.core.evidence import Evidence
 from mlff_distiller.data.splits.files import write_split
 from mlff_distiller.data.splits.make import make_split
 from mlff_distiller.deployment.ase_export import ASEExportPlan
@@ -20,7 +21,8 @@ from mlff_distiller.sampling.draw import draw
 from mlff_distiller.sampling.seeds import build_seeds
 from mlff_distiller.students.checkpoint import load
 from mlff_distiller.students.potential import StudentPotential
-from mlff_distiller.validation.records import write_measurements
+from mlff_distiller.validation.records import write_evidence
+from mlff_distiller.validation.trial import Trial
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,9 +68,10 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     _train(recipe, directory)
     data = LabeledData.open(directory)
     student = StudentPotential(load(directory.student_file("tiny")))
-    errors, _ = recipe.validation.errors.measure(student, data.held_out())
-    write_measurements(directory.measurements("tiny") / "measurements.json", errors)
-    write_measurements(directory.timing("tiny"), [])
+    trial = Trial(student, held_out=data.held_out())
+    for name, check in recipe.validation.checks.items():
+        write_evidence(directory.evidence("tiny", name), check.measure(trial) if name == "errors" else Evidence())
+    write_evidence(directory.timing("tiny"), Evidence())
     judge_students(recipe, directory)
     return folder
 

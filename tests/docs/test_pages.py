@@ -13,6 +13,7 @@ from sybil.parsers.myst import PythonCodeBlockParser
 from mlff_distiller.cli.main import app
 from mlff_distiller.core import yaml
 from mlff_distiller.recipes.recipe import Recipe
+from mlff_distiller.recipes.trial_recipe import TrialRecipe
 from mlff_distiller.students.painn.plan import PRESETS, PaiNNPlan
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +50,11 @@ def test_examples_run(page, workplace, monkeypatch):
 @pytest.mark.parametrize("page", pages_with("yaml"))
 def test_recipes_are_accepted(page):
     for block in blocks(page, "yaml"):
-        Recipe.parse(BASE | yaml.parse(block), where=page)
+        settings = yaml.parse(block)
+        if "potentials" in settings:
+            TrialRecipe.parse(settings, where=page)
+        else:
+            Recipe.parse(BASE | settings, where=page)
 
 
 @pytest.mark.parametrize("page", pages_with("console"))

@@ -37,11 +37,11 @@ def digests(**changes) -> dict[str, str]:
         ({"criteria": {"force_rmse": {"limit": 0.1}}}, {"report"}),
         (
             {"training": {"n_steps": 9}},
-            {"train-tiny", "train-small", "export-tiny", "validate-tiny", "time-small", "report"},
+            {"train-tiny", "train-small", "export-tiny", "validate-tiny-nve", "time-small", "report"},
         ),
-        ({"validation": {"nve": {"duration_ps": 1}}}, {"validate-tiny", "validate-small", "report"}),
+        ({"validation": {"nve": {"duration_ps": 1}}}, {"validate-tiny-nve", "validate-small-nve", "report"}),
         ({"audit": {"budget_s": 9}}, {"audit", "report"}),
-        ({"split": {"test_fraction": 0.2}}, {"split", "train-tiny", "validate-small", "report"}),
+        ({"split": {"test_fraction": 0.2}}, {"split", "train-tiny", "validate-small-nve", "report"}),
         ({"seed": 2}, {"sample", "audit", "label", "train-tiny", "report"}),
         ({"name": "other"}, set()),
     ],
@@ -54,6 +54,8 @@ def test_a_setting_changes_what_depends_on_it_and_nothing_else(changes, unchange
         assert "train-tiny" not in changed
     if "sample" not in unchanged:
         assert "label" not in changed
+    if "validate-tiny-nve" in unchanged and "train-tiny" not in unchanged and "split" not in unchanged:
+        assert "validate-tiny-errors" not in changed
 
 
 def test_another_recipe_is_turned_away(tmp_path):

@@ -8,9 +8,16 @@ import pytest
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError, UnsupportedStructureError
+from mlff_distiller.core.html.markup import Numbered
 from mlff_distiller.potentials.analytic import morse
 from mlff_distiller.potentials.base import Identity, Potential
-from mlff_distiller.validation.checks.force_errors import ForceErrorsPlan, HeldOut, compare
+from mlff_distiller.validation.checks.errors.parity import Parity, compare
+from mlff_distiller.validation.checks.errors.plan import ForceErrorsPlan
+from mlff_distiller.validation.held_out import HeldOut
+from mlff_distiller.validation.report.content import StudentReport
+from mlff_distiller.validation.report.sections.errors import section
+from mlff_distiller.validation.trial import Trial
+from mlff_distiller.validation.verdict import StudentVerdict
 
 
 class Recited(Potential):
@@ -33,7 +40,8 @@ def structures(n: int, n_atoms: int = 2) -> list[Structure]:
 
 
 def measured(frames: HeldOut, predicted: list[Labels], **settings) -> dict:
-    measurements, _ = ForceErrorsPlan(n_resamples=300, **settings).measure(Recited(predicted), frames)
+    evidence = ForceErrorsPlan(n_resamples=300, **settings).measure(Trial(Recited(predicted), held_out=frames))
+    measurements = evidence.measurements
     return {m.name: m for m in measurements}
 
 
@@ -53,19 +61,23 @@ def test_every_error_agrees_with_its_definition() -> None:
     g = np.array([x.forces for x in predicted])
     e = np.array([(p.energy - r.energy) / 2 for p, r in zip(predicted, frames.labels, strict=True)])
     found = measured(frames, predicted, angle_threshold_eV_per_A=0.5)
-    cosine = (f * g).sum(-1) / np.linalg.norm(f, axis=-1) / np.linalg.norm(g, axis=-1)
+    s, p = np.linalg.norm(f, axis=-1), np.linalg.norm(g, axis=-1)
+    cosine = (f * g).sum(-1) / s / p
     expected = {
         "force_rmse": np.sqrt(((f - g) ** 2).mean()),
         "force_mae": np.abs(f - g).mean(),
         "force_r2": 1 - ((f - g) ** 2).sum() / ((f - f.mean()) ** 2).sum(),
-        "force_angular_error": np.degrees(np.arccos(cosine[np.linalg.norm(f, axis=-1) > 0.5])).mean(),
+        "force_magnitude_r2": 1 - ((p - s) ** 2).sum() / ((s - s.mean()) ** 2).sum(),
+        "force_angular_error": np.degrees(np.arccos(cosine[s > 0.5])).mean(),
         "force_max_error": np.linalg.norm(f - g, axis=-1).max(),
         "energy_rmse_per_atom": np.sqrt((e**2).mean()),
         "energy_mae_per_atom": np.abs(e).mean(),
+        "systems_covered": 1.0,
     }
     assert {name: m.value for name, m in found.items()} == pytest.approx(expected, rel=1e-12)
-    assert all(m.ci95[0] < m.value < m.ci95[1] for name, m in found.items() if name != "force_max_error")
-    assert {m.n_samples for name, m in found.items() if name != "force_max_error"} == {4}
+    estimated = [m for name, m in found.items() if name not in ("force_max_error", "systems_covered")]
+    assert all(m.ci95[0] < m.value < m.ci95[1] for m in estimated)
+    assert {m.n_samples for m in estimated} == {4}
     assert found["force_r2"].ci95[1] <= 1
 
 
@@ -84,6 +96,35 @@ def test_errors_by_element_and_system_add_up() -> None:
     for part in ("per_element", "per_system"):
         assert np.mean(np.square(list(detail.detail[part].values()))) == pytest.approx(detail.value**2)
     assert set(detail.detail["per_element"]) == {"H", "O"}
+
+
+def test_errors_by_size_of_the_force_add_up_and_lie_in_their_bins() -> None:
+    frames, predicted = random_frames(n=40)
+    found = measured(frames, predicted)["force_rmse"]
+    bins = found.detail["per_magnitude"]
+    assert sum(row["n_atoms"] for row in bins) == 80
+    squares = [row["n_atoms"] * row["rmse_eV_per_A"] ** 2 for row in bins]
+    assert sum(squares) / 80 == pytest.approx(found.value**2)
+    assert all(row["from_eV_per_A"] <= 3**0.5 * row["typical_eV_per_A"] < row["to_eV_per_A"] for row in bins)
+
+
+def test_one_bad_frame_is_named_as_the_worst() -> None:
+    frames, predicted = random_frames()
+    predicted[7] = replace(predicted[7], forces=frames.labels[7].forces + 2.0)
+    evidence = ForceErrorsPlan(n_resamples=300).measure(Trial(Recited(predicted), held_out=frames))
+    worst = evidence.measurement("force_rmse").detail["worst_frames"][0]
+    assert worst == {"frame": 7, "system": "HO", "segment": "s2", "rmse_eV_per_A": pytest.approx(2.0)}
+    parity = Parity(**evidence.arrays)
+    assert parity.frame_force_rmse.argmax() == 7
+    np.testing.assert_array_equal(parity.positions[14:16], frames.structures[7].positions)
+
+
+def test_the_sizes_of_forces_may_be_right_where_their_directions_are_not() -> None:
+    frames, _ = random_frames()
+    turned = [replace(x, forces=x.forces[:, [1, 2, 0]]) for x in frames.labels]
+    found = measured(frames, turned)
+    assert found["force_magnitude_r2"].value == pytest.approx(1)
+    assert found["force_r2"].value < 0.5
 
 
 def test_a_perfect_student_has_no_error() -> None:
@@ -138,15 +179,57 @@ def test_one_segment_gives_no_interval() -> None:
     assert found["force_rmse"].ci95 is None
 
 
+def cells(n: int) -> list[Structure]:
+    return [Structure([1, 8], np.eye(3)[:2], cell=np.eye(3) * 5, pbc=True) for _ in range(n)]
+
+
 def test_stress_is_compared_where_it_is_labeled() -> None:
-    cells = [Structure([1, 8], np.eye(3)[:2], cell=np.eye(3) * 5, pbc=True) for _ in range(4)]
     forces = np.ones((2, 3))
     reference = [Labels(0.0, forces, np.eye(3) * 0.1), *[Labels(0.0, forces)] * 2, Labels(0.0, forces, np.eye(3) * 0.2)]
     predicted = [Labels(0.0, forces, np.eye(3) * 0.13)] * 4
-    found = measured(HeldOut(cells, reference, list("abcd")), predicted)
+    found = measured(HeldOut(cells(4), reference, list("abcd")), predicted)
     assert found["stress_rmse"].value == pytest.approx(np.sqrt((0.03**2 + 0.07**2) / 2 / 3))
     assert found["stress_rmse"].unit == "eV/A^3"
-    assert "stress_rmse" not in measured(*random_frames())
+    assert found["stress_error_percent"].value == pytest.approx(100 * np.sqrt((0.03**2 + 0.07**2) / 2) / 0.05)
+
+
+def test_a_stress_off_by_a_factor_is_off_by_that_many_percent_of_its_spread() -> None:
+    rng = np.random.default_rng(3)
+    stresses = [0.01 * (x + x.T) for x in rng.normal(size=(12, 3, 3))]
+    mean = np.mean(stresses, axis=0)
+    forces = np.ones((2, 3))
+    reference = [Labels(0.0, forces, stress) for stress in stresses]
+    predicted = [Labels(0.0, forces, mean + 1.04 * (stress - mean)) for stress in stresses]
+    found = measured(HeldOut(cells(12), reference, [f"s{k // 3}" for k in range(12)]), predicted)[
+        "stress_error_percent"
+    ]
+    assert found.value == pytest.approx(4.0)
+    assert found.ci95[0] < 4.0 < found.ci95[1]
+
+
+def test_a_stress_that_does_not_apply_is_told_from_one_that_is_missing() -> None:
+    forces = np.ones((2, 3))
+    plain, stressed = [Labels(0.0, forces)] * 2, [Labels(0.0, forces, np.eye(3))] * 2
+    cases = [
+        (structures(2), plain, plain, "no held-out frame is periodic", False),
+        (cells(2), plain, stressed, "no periodic held-out frame carries a stress label", True),
+        (cells(2), stressed, plain, "the potential gives no stress", True),
+    ]
+    for frames, reference, predicted, reason, applies in cases:
+        trial = Trial(Recited(predicted), held_out=HeldOut(frames, reference, ["a", "b"]))
+        evidence = ForceErrorsPlan(n_resamples=300).measure(trial)
+        assert {s.check: s.applies for s in evidence.skipped} == {
+            "stress_rmse": applies,
+            "stress_error_percent": applies,
+        }
+        assert all(reason in s.reason for s in evidence.skipped)
+        assert evidence.measurement("stress_rmse") is None
+
+
+def test_without_held_out_frames_nothing_is_measured_and_nothing_left_out() -> None:
+    evidence = ForceErrorsPlan().measure(Trial(Recited([])))
+    assert not evidence.measurements
+    assert {"force_rmse", "energy_rmse_per_atom", "systems_covered"} <= {s.check for s in evidence.skipped if s.applies}
 
 
 def test_the_same_seed_gives_the_same_intervals_and_another_one_others() -> None:
@@ -158,7 +241,8 @@ def test_the_same_seed_gives_the_same_intervals_and_another_one_others() -> None
 
 
 def test_an_analytic_student_is_off_by_what_was_built_in(held_out, teacher, make_student) -> None:
-    measurements, parity = ForceErrorsPlan().measure(make_student(factor=1.05), held_out)
+    evidence = ForceErrorsPlan().measure(Trial(make_student(factor=1.05), held_out=held_out))
+    measurements, parity = evidence.measurements, Parity(**evidence.arrays)
     value = {m.name: m.value for m in measurements}
     typical = np.sqrt((parity.reference_forces**2).mean())
     assert value["force_rmse"] == pytest.approx(0.05 * typical)
@@ -181,4 +265,20 @@ def test_empty_or_mismatched_frames_are_refused() -> None:
 def test_an_element_the_student_does_not_cover_is_named() -> None:
     frames = HeldOut(structures(1), [Labels(energy=0.0)], ["a"])
     with pytest.raises(UnsupportedStructureError, match="holds O"):
-        ForceErrorsPlan().measure(morse(depth=1, width=1, distance=1, cutoff=3, elements=[1]), frames)
+        ForceErrorsPlan().measure(Trial(morse(depth=1, width=1, distance=1, cutoff=3, elements=[1]), held_out=frames))
+
+
+def test_the_section_says_how_large_and_where_errors_are() -> None:
+    frames, predicted = random_frames(n=40)
+    predicted[7] = replace(predicted[7], forces=frames.labels[7].forces + 2.0)
+    named = HeldOut(frames.structures, frames.labels, frames.segments, ["<a>"] * 20 + ["b"] * 20)
+    evidence = ForceErrorsPlan(n_resamples=300).measure(Trial(Recited(predicted), held_out=named))
+    student = StudentReport(1, StudentVerdict("INCONCLUSIVE", ()), {"errors": evidence})
+    html = section(Numbered(), "odd & small", student)
+    assert "On 14 held-out segments" in html
+    assert "&lt;a&gt;" in html
+    assert "<a>" not in html
+    assert "odd &amp; small" in html
+    assert "1 to 3" in html
+    assert "<td class=num>7</td><td class=num>2.0" in html
+    assert section(Numbered(), "x", replace(student, evidence={})) == ""

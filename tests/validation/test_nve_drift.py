@@ -7,8 +7,12 @@ from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.potentials.analytic import harmonic, morse
-from mlff_distiller.validation.checks.nve_drift import NVEPlan, NVERecord, slopes
+from mlff_distiller.potentials.base import Potential
+from mlff_distiller.validation.checks.nve.drift import slopes
+from mlff_distiller.validation.checks.nve.plan import NVEPlan
+from mlff_distiller.validation.checks.nve.record import NVERecord
 from mlff_distiller.validation.criteria import CriteriaPlan
+from mlff_distiller.validation.trial import Trial
 from mlff_distiller.validation.verdict import judge
 
 
@@ -35,6 +39,13 @@ def record(slope: float | list[float], *, n_replicas: int = 3, noise: float = 1e
         survived_ps=10 * ones,
         failures=np.array([""] * len(systems)),
     )
+
+
+def measured(
+    plan: NVEPlan, potential: Potential, starts: dict, *, seed: int = 0
+) -> tuple[list[Measurement], NVERecord]:
+    evidence = plan.measure(Trial(potential, starts, seed=seed))
+    return list(evidence.measurements), NVERecord(**evidence.arrays)
 
 
 def summary(traces: NVERecord) -> dict[str, Measurement]:
@@ -110,7 +121,7 @@ def test_a_failed_replica_makes_the_drift_undefined_and_names_the_reason() -> No
 
 def test_a_conservative_potential_keeps_its_energy(starts, teacher) -> None:
     plan = NVEPlan(duration_ps=0.5, record_every=5)
-    measurements, traces = plan.measure(teacher, list(starts.values()), names=list(starts))
+    measurements, traces = measured(plan, teacher, {name: [start] for name, start in starts.items()})
     found = {m.name: m for m in measurements}
     assert found["nve_stability"].value == 1
     assert found["nve_duration"].value == 0.5
@@ -122,7 +133,7 @@ def test_a_conservative_potential_keeps_its_energy(starts, teacher) -> None:
 
 def test_forces_that_are_no_gradient_drift_and_fail(starts, teacher, make_swirl) -> None:
     plan = NVEPlan(duration_ps=0.5, record_every=5)
-    measurements, _ = plan.measure(make_swirl(teacher, 0.003), [starts["ethanol"]], names=["ethanol"])
+    measurements, _ = measured(plan, make_swirl(teacher, 0.003), {"ethanol": [starts["ethanol"]]})
     verdict = judge(measurements, CriteriaPlan())
     assert verdict.check("nve_drift").outcome == "FAIL"
     assert verdict.check("nve_drift_percent").outcome == "FAIL"
@@ -131,7 +142,7 @@ def test_forces_that_are_no_gradient_drift_and_fail(starts, teacher, make_swirl)
 
 def test_a_potential_without_repulsion_is_caught(starts) -> None:
     collapse = morse(depth=5.0, width=0.5, distance=0.1, cutoff=6.0)
-    measurements, _ = NVEPlan(duration_ps=0.5).measure(collapse, [starts["water"]])
+    measurements, _ = measured(NVEPlan(duration_ps=0.5), collapse, {"H2O": [starts["water"]]})
     found = {m.name: m for m in measurements}
     assert found["nve_stability"].value == 0
     assert 0 < found["nve_duration"].value < 0.5
@@ -142,9 +153,9 @@ def test_velocities_differ_between_replicas_and_repeat_with_the_seed() -> None:
     h3 = Structure([1, 1, 1], [[0, 0, 0], [0, 0, 1.05], [0, 0.9, 0.5]])
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
     plan = NVEPlan(duration_ps=0.02, n_replicas=2)
-    _, first = plan.measure(spring, [h3], seed=1)
-    _, again = plan.measure(spring, [h3], seed=1)
-    _, other = plan.measure(spring, [h3], seed=2)
+    _, first = measured(plan, spring, {"H3": [h3]}, seed=1)
+    _, again = measured(plan, spring, {"H3": [h3]}, seed=1)
+    _, other = measured(plan, spring, {"H3": [h3]}, seed=2)
     assert np.array_equal(first.potential_energy, again.potential_energy)
     assert not np.allclose(first.potential_energy[-1, 0], first.potential_energy[-1, 1])
     assert not np.allclose(first.potential_energy[-1], other.potential_energy[-1])
@@ -158,15 +169,12 @@ def test_a_run_is_never_shorter_than_asked(timestep_fs: float, n_steps: int) -> 
 def test_several_starting_points_of_a_system_are_used_in_turn() -> None:
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
     stretched = [Structure([1, 1], [[0, 0, 0], [0, 0, d]]) for d in (1.0, 1.2)]
-    _, record = NVEPlan(duration_ps=0.01, n_replicas=3).measure(spring, stretched)
+    _, record = measured(NVEPlan(duration_ps=0.01, n_replicas=3), spring, {"H2": stretched})
     assert record.names == ["H2"]
     np.testing.assert_allclose(record.potential_energy[0], [0.0, 0.2, 0.0], atol=1e-12)
 
 
-def test_starting_points_need_a_name_each() -> None:
-    h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 1.0]])
+def test_without_systems_it_says_so() -> None:
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
-    with pytest.raises(DataError, match="2 starting points need a name each, got a"):
-        NVEPlan().measure(spring, [h2, h2], names=["a"])
     with pytest.raises(DataError, match="no systems"):
-        NVEPlan().measure(spring, [])
+        NVEPlan().measure(Trial(spring))

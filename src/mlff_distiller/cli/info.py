@@ -13,6 +13,7 @@ from mlff_distiller.data.schema import MANIFEST, UNSEALED
 from mlff_distiller.data.splits.split import PARTS
 from mlff_distiller.data.storage.store import Store
 from mlff_distiller.potentials.base import Identity
+from mlff_distiller.recipes.judging import standing_verdict
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.recipes.training_steps import read_errors
 from mlff_distiller.students.checkpoint import read_header
@@ -117,8 +118,20 @@ def _run(path: Path) -> Iterator[str]:
         yield f"teacher        {audit.name}"
         yield f"audit          {audit.floor_sentence}"
     if directory.verdict_file.exists():
-        for name, row in read_verdict(directory.verdict_file)["students"].items():
-            yield f"verdict        {name}: {row['verdict'].replace('_', ' ')}"
+        yield from _verdict(directory)
+
+
+def _verdict(directory: RunDirectory) -> Iterator[str]:
+    """Yield the verdicts of a run if they stand: while something is measured anew, for one, they do not."""
+    version = read_verdict(directory.verdict_file)["version"]
+    try:
+        students = standing_verdict(directory)["students"]
+    except DataError as error:
+        yield f"verdict        none that stands: {error}"
+        return
+    doubt = " (by an older release, not held against what was measured)" if version == 1 else ""
+    for name, row in students.items():
+        yield f"verdict        {name}: {row['verdict'].replace('_', ' ')}{doubt}"
 
 
 def _unfinished(directory: RunDirectory, done: set[str]) -> Iterator[str]:

@@ -8,11 +8,15 @@ import typer
 
 from mlff_distiller import __version__
 from mlff_distiller.cli.bench import bench
+from mlff_distiller.cli.compare import compare
 from mlff_distiller.cli.compile import compile_student
 from mlff_distiller.cli.forecast import forecast
 from mlff_distiller.cli.lazy import Commands
+from mlff_distiller.cli.profile import profile
 from mlff_distiller.cli.search import search
 from mlff_distiller.cli.train import Overrides, Workers, train
+from mlff_distiller.cli.validate import validate
+from mlff_distiller.cli.verdict import verdict
 from mlff_distiller.core.console import CONSOLE, print_tables
 from mlff_distiller.core.errors import DistillerError
 
@@ -61,14 +65,12 @@ app.command()(forecast)
 app.command()(search)
 
 
-@app.command()
-def validate(recipe: RecipeFile, out: Out, overrides: Overrides = None, workers: Workers = 0) -> None:
-    """Measure the students: errors on held-out frames and molecular dynamics (after what comes before), and stop."""
-    _run(recipe, out, overrides, workers, until="validate")
-
-
+app.command()(validate)
+app.command()(verdict)
+app.command()(compare)
 app.command("compile")(compile_student)
 app.command()(bench)
+app.command()(profile)
 
 
 @app.command()

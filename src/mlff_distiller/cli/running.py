@@ -1,15 +1,19 @@
 """Running a recipe from the command line: headings, bars and the verdict table."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE
 from rich.table import Table
+from rich.text import Text
 
 from mlff_distiller.core.console import CONSOLE, progress_bars
 from mlff_distiller.recipes.recipe import load
 from mlff_distiller.recipes.run_directory import RunDirectory
-from mlff_distiller.validation.verdict import read_verdict
+
+if TYPE_CHECKING:
+    from mlff_distiller.recipes.recipe import Recipe
+    from mlff_distiller.recipes.trial_recipe import TrialRecipe
 
 _COLUMNS = (
     ("RMSE\nmeV/Å", "force_rmse", 1e3, ".0f"),
@@ -23,7 +27,11 @@ _STYLES = {"APPROVED": "green", "SCREENING_ONLY": "yellow", "REJECTED": "red", "
 
 def run_recipe(path: Path, out: Path, *, overrides: list[str] | None, n_workers: int, until: str) -> None:
     """Run a recipe up to a stage and print what came out."""
-    recipe = load(path, overrides=overrides)
+    run_until(load(path, overrides=overrides), out, until=until, n_workers=n_workers)
+
+
+def run_until(recipe: "Recipe | TrialRecipe", out: Path, *, until: str, n_workers: int) -> None:
+    """Run all stages of a recipe up to one and print what came out."""
     from mlff_distiller.recipes.pipeline import run_pipeline  # loads torch: a mistake in the recipe is said before
 
     directory = RunDirectory(out)
@@ -32,9 +40,13 @@ def run_recipe(path: Path, out: Path, *, overrides: list[str] | None, n_workers:
     if n_run == 0:
         CONSOLE.print(f"{out} is up to date; nothing to do.", markup=False)
     if until == "report":
-        CONSOLE.print(verdict_table(recipe.name, read_verdict(directory.verdict_file)))
+        from mlff_distiller.recipes.judging import standing_verdict
+
+        CONSOLE.print(verdict_table(recipe.name, standing_verdict(directory)))
         CONSOLE.print(f"Report: {directory.report_file.resolve()}", markup=False)
-        CONSOLE.print(f"Students: {directory.student_file('NAME').parent.resolve()}", markup=False)
+        folder = directory.student_file("NAME").parent
+        if folder.exists():
+            CONSOLE.print(f"Students: {folder.resolve()}", markup=False)
 
 
 def verdict_table(name: str, verdict: dict[str, Any]) -> Table:
@@ -47,12 +59,16 @@ def verdict_table(name: str, verdict: dict[str, Any]) -> Table:
     for title, *_ in _COLUMNS:
         table.add_column(title, no_wrap=True, justify="right")
     table.add_column("verdict", no_wrap=True)
+    preset = verdict.get("criteria", {}).get("preset", "production")
+    if preset != "production":
+        table.caption = f"judged by the preset {preset}"
     for student, row in verdict["students"].items():
         values = {check["name"]: check["value"] for check in row["checks"]}
         cells = [_cell(values.get(check), factor, style) for _, check, factor, style in _COLUMNS]
         style = _STYLES[row["verdict"]]
         label = row["verdict"].replace("_", " ")
-        table.add_row(student, f"{row['n_parameters']:,}", *cells, f"[bold {style}]{label}[/]")
+        size = "-" if row["n_parameters"] is None else f"{row['n_parameters']:,}"
+        table.add_row(student, size, *cells, Text(label, style=f"bold {style}"))
     return table
 
 

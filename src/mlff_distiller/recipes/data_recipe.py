@@ -67,15 +67,7 @@ class DataRecipe(FilePlan):
         DataError
             If the data are not there, not finished, or of no known format.
         """
-        from mlff_distiller.data.importers.detection import detect
-        from mlff_distiller.data.storage.store import Store
-
-        if not self.is_imported:
-            return Store.open(Path(self.data)).digest
-        if self.importing.format == "auto" or not Path(self.data).exists():
-            with settings_named():
-                detect(Path(self.data))  # says what is wrong with a file that is not there
-        return digest([content_digest(Path(self.data)), self.importing.model_dump(mode="json")])
+        return digest_of(self.data, self.importing)
 
     @property
     def question(self) -> str:
@@ -133,3 +125,22 @@ def settings_named() -> Iterator[None]:
             value = "true" if field.annotation is bool else "..."
             text = re.sub(rf"{option(name)}(?![\w-])", f"--set importing.{name}={value}", text)
         raise DataError(text) from error
+
+
+def digest_of(data: str, importing: ImportPlan) -> str:
+    """Return the digest of a data set, or of a foreign file and what is said about it.
+
+    Raises
+    ------
+    DataError
+        If the data are not there, not finished, or of no known format.
+    """
+    from mlff_distiller.data.importers.detection import detect
+    from mlff_distiller.data.storage.store import Store
+
+    if is_data_set(Path(data)):
+        return Store.open(Path(data)).digest
+    if importing.format == "auto" or not Path(data).exists():
+        with settings_named():
+            detect(Path(data))  # says what is wrong with a file that is not there
+    return digest([content_digest(Path(data)), importing.model_dump(mode="json")])

@@ -1,8 +1,10 @@
 """What a run holds out: the frames a student is judged on, and where its dynamics starts."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,9 @@ from mlff_distiller.data.storage.store import Store
 from mlff_distiller.distillation.reference import ReferenceData, joint_digest, teachers_part
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.recipes.trainees import Trained
-from mlff_distiller.validation.checks.force_errors import HeldOut
+from mlff_distiller.validation.held_out import HeldOut
 
+_STRETCHES = 10
 _ATOMS_IN_MEMORY = 5_000_000  # with edges about 500 bytes each
 
 
@@ -60,6 +63,21 @@ class LabeledData:
         """Open the data of the run of a recipe; see :meth:`open`."""
         return cls.open(directory, labels=recipe.labels(directory.path), reference=recipe.training.reference_data)
 
+    @classmethod
+    def tested(cls, directory: RunDirectory, recipe: Any) -> "LabeledData":
+        """Open what the potentials of a recipe are tested on.
+
+        For students of the run that is what was held out; for potentials that come from elsewhere, all data that
+        were given, or the test part where a split was given too.
+        """
+        if hasattr(recipe, "training"):
+            return cls.of(directory, recipe)
+        store = Store.open(recipe.labels(directory.path))
+        if recipe.split is not None:
+            return cls(store, read_split(Path(recipe.split), data_digest=store.digest).split)
+        nothing = np.zeros(0, dtype=np.int64)
+        return cls(store, Split(nothing, nothing, np.arange(len(store))))
+
     def part(self, name: str) -> MolecularDataset:
         """Return "train", "validation" or "test": in memory, unless that would take more than a few GB."""
         rows: NDArray[np.int64] = getattr(self.split, name)
@@ -91,35 +109,67 @@ class LabeledData:
     def held_out(self) -> HeldOut:
         """Return the test frames with the segments and systems they come from."""
         part = list(self.part("test"))
-        infos = [structure.info for structure, _ in part]
+        structures = [structure for structure, _ in part]
+        trained = {system_of(structure) for structure in self.part("train").structures() if len(structure) > 1}
         return HeldOut(
-            [structure for structure, _ in part],
+            structures,
             [labels for _, labels in part],
-            [info["segment"] for info in infos],
-            [info["seed"] for info in infos],
+            segments_of(structures),
+            [system_of(structure) for structure in structures],
+            sorted(trained),
         )
 
-    def starts(self, temperature_K: float, *, n: int = 1) -> tuple[list[str], list[Structure]]:
-        """Return starting points for dynamics at a temperature, n held-out frames for each system, and their names.
+    def starts(self, temperature_K: float, *, n: int = 1) -> dict[str, list[Structure]]:
+        """Return starting points for dynamics at a temperature, n held-out frames by the name of each system.
 
         They are the frames sampled nearest that temperature, and of those the ones nearest the mean potential
         energy there: with velocities of the same temperature, a constant-energy run then stays at it.
         """
         held_out, everything = list(self.part("test")), list(MolecularDataset(self.store))
-        names: list[str] = []
-        frames: list[Structure] = []
-        for name in sorted({structure.info["seed"] for structure, _ in held_out}):
+        starts: dict[str, list[Structure]] = {}
+        for name in sorted({system_of(structure) for structure, _ in held_out}):
             nearest = _nearest_temperature(held_out, name, temperature_K)
             mean = np.mean([energy for _, energy in _at(everything, name, nearest)])
             ranked = sorted(_at(held_out, name, nearest), key=lambda pair: abs(pair[1] - mean))
-            frames += [ranked[k % len(ranked)][0] for k in range(n)]
-            names += [name] * n
-        return names, frames
+            starts[name] = [ranked[k % len(ranked)][0] for k in range(n)]
+        return starts
+
+
+def system_of(structure: Structure) -> str:
+    """Return the name of a structure's system: its seed's, or its formula where it came without one.
+
+    Examples
+    --------
+    >>> system_of(Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]]))
+    'H2'
+    """
+    return str(structure.info.get("seed", structure.formula))
+
+
+def segments_of(structures: Sequence[Structure]) -> list[str]:
+    """Return what each frame may be correlated with: its segment, or a stretch of neighbors where none is known.
+
+    Frames of unknown origin may be a trajectory, so those of a system are cut into a few long stretches.
+
+    Examples
+    --------
+    >>> h2 = [Structure([1, 1], [[0, 0, 0], [0, 0, 0.74]]) for _ in range(3)]
+    >>> segments_of(h2)
+    ['H2/0', 'H2/1', 'H2/2']
+    """
+    sizes, seen = Counter(map(system_of, structures)), Counter[str]()
+    segments = []
+    for structure in structures:
+        name = system_of(structure)
+        stretch = seen[name] * min(_STRETCHES, sizes[name]) // sizes[name]
+        segments.append(str(structure.info.get("segment", f"{name}/{stretch}")))
+        seen[name] += 1
+    return segments
 
 
 def _nearest_temperature(data: Sequence[LabeledStructure], name: str, temperature_K: float) -> float | None:
     """Return the sampled temperature that is nearest; None if this system was never sampled by dynamics."""
-    infos = [structure.info for structure, _ in data if structure.info["seed"] == name]
+    infos = [structure.info for structure, _ in data if system_of(structure) == name]
     sampled = {info["temperature_K"] for info in infos if "temperature_K" in info}
     return min(sampled, key=lambda found: abs(found - temperature_K)) if sampled else None
 
@@ -129,5 +179,5 @@ def _at(data: Sequence[LabeledStructure], name: str, temperature_K: float | None
     return [
         (structure, label.energy or 0.0)
         for structure, label in data
-        if structure.info["seed"] == name and structure.info.get("temperature_K") == temperature_K
+        if system_of(structure) == name and structure.info.get("temperature_K") == temperature_K
     ]

@@ -12,13 +12,15 @@ from mlff_distiller.recipes.recipe import Recipe
 from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.recipes.stages import Context, Stage, run_stages
 from mlff_distiller.recipes.training_stages import TRAINING, training_stages
+from mlff_distiller.recipes.trial_recipe import TrialRecipe
+from mlff_distiller.recipes.validation_stages import VALIDATION, Candidate, validation_stages
 
-STAGES: Final = ("audit", "sample", "label", "import", *TRAINING, "validate", "time", "report")
+STAGES: Final = ("audit", "sample", "label", "import", *TRAINING, *VALIDATION)
 """Names of the stages in order; most from "train" on are there once for each student."""
 
 
 def run_pipeline(
-    recipe: Recipe | DataRecipe,
+    recipe: Recipe | DataRecipe | TrialRecipe,
     directory: RunDirectory,
     *,
     until: str = "report",
@@ -30,7 +32,7 @@ def run_pipeline(
 
     Parameters
     ----------
-    recipe : Recipe or DataRecipe
+    recipe : Recipe, DataRecipe or TrialRecipe
         All settings.
     directory : RunDirectory
         Opened output directory.
@@ -49,9 +51,16 @@ def run_pipeline(
         Whatever a stage cannot do, as one sentence; what earlier stages did is kept.
     """
     wanted = STAGES[: STAGES.index(until) + 1]
-    planned = plan_stages(recipe, directory) if isinstance(recipe, Recipe) else plan_data_stages(recipe, directory)
-    stages = [stage for stage in planned if stage.kind in wanted]
+    stages = [stage for stage in _planned(recipe, directory) if stage.kind in wanted]
     return run_stages(stages, Context(recipe, directory, n_workers=n_workers, world=world or World()), reporter)
+
+
+def _planned(recipe: Recipe | DataRecipe | TrialRecipe, directory: RunDirectory) -> list[Stage]:
+    if isinstance(recipe, Recipe):
+        return plan_stages(recipe, directory)
+    return (
+        plan_data_stages(recipe, directory) if isinstance(recipe, DataRecipe) else plan_trial_stages(recipe, directory)
+    )
 
 
 def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
@@ -72,44 +81,38 @@ def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
     >>> [stage.name for stage in plan_stages(recipe, RunDirectory(Path("out")))][4:7]
     ['train-tiny', 'export-tiny', 'errors']
     """
-    d, seed, names = directory, recipe.seed, list(recipe.students)
-    teacher = recipe.teacher.fingerprint()
-    measured = [seed, _plain(recipe.validation)]
-    timed = [_plain(recipe.timing), teacher]
-    labeled = _labeled(recipe, d)
-    audit = _audit(recipe, d)
-    training = training_stages(recipe, d, labeled[-1:])
-    export = [stage for stage in training if stage.kind == "export" and stage.student in names]
-    validate = [
-        Stage(
-            "validate",
-            steps.validate_student,
-            measured,
-            [parent],
-            [d.measurements(parent.student)],
-            student=parent.student,
-            files=d.measurement_files(parent.student),
-        )
-        for parent in export
+    labeled, audit = _labeled(recipe, directory), _audit(recipe, directory)
+    training = training_stages(recipe, directory, labeled[-1:])
+    candidates = [
+        Candidate(stage.student, [stage])
+        for stage in training
+        if stage.kind == "export" and stage.student in recipe.students
     ]
-    time = [
-        Stage(
-            "time",
-            steps.time_student,
-            timed,
-            [parent],
-            [d.timing(parent.student)],
-            student=parent.student,
-            runs="alone",
-        )
-        for parent in export
-    ]
-    results = [d.verdict_file, d.report_file]
-    report = Stage("report", steps.report, _plain(recipe.criteria), [*audit, *validate, *time], results, runs="here")
-    return [*audit, *labeled, *training, *validate, *time, report]
+    data = Candidate("data", [stage for stage in training if stage.kind == "split"])
+    return [*audit, *labeled, *training, *validation_stages(recipe, directory, candidates, data, before=audit)]
 
 
-def _labeled(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
+def plan_trial_stages(recipe: TrialRecipe, directory: RunDirectory) -> list[Stage]:
+    """Return all stages of a validation of potentials that are there: none of them is trained here.
+
+    Raises
+    ------
+    DataError
+        If data are named that are not there.
+    """
+    content = [recipe.data_digest]
+    if recipe.data is None:
+        before, labels = _audit(recipe, directory), _labeled(recipe, directory)
+    else:
+        before, labels = [], _imported(directory, content) if recipe.is_imported else []
+    candidates = [
+        Candidate(name, labels[-1:], [*content, plan.fingerprint()]) for name, plan in recipe.potentials.items()
+    ]
+    data = Candidate("data", labels[-1:], content)
+    return [*before, *labels, *validation_stages(recipe, directory, candidates, data, before=before)]
+
+
+def _labeled(recipe: Recipe | TrialRecipe, directory: RunDirectory) -> list[Stage]:
     """Return the stages that draw structures and label them."""
     d, seeds = directory, [plan.fingerprint() for plan in recipe.seeds]
     drawn = [recipe.seed, recipe.teacher.fingerprint(), seeds, _plain(recipe.sampling)]
@@ -139,12 +142,16 @@ def data_stages(recipe: DataRecipe, directory: RunDirectory) -> tuple[list[Stage
     content = recipe.data_digest
     if not recipe.is_imported:
         return [], content
+    return _imported(directory, content), None
+
+
+def _imported(directory: RunDirectory, content: Any) -> list[Stage]:
     files = [directory.labels / MANIFEST]
     done = training_steps.import_file
-    return [Stage("import", done, content, [], [directory.labels], runs="here", files=files)], None
+    return [Stage("import", done, content, [], [directory.labels], runs="here", files=files)]
 
 
-def _audit(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
+def _audit(recipe: Recipe | TrialRecipe, directory: RunDirectory) -> list[Stage]:
     """Return the audit of the teacher, if there is one.
 
     It comes first and may stop the run, but is no parent of what follows: labels do not depend on how it was done.

@@ -13,6 +13,7 @@ from mlff_distiller.data.splits.plan import SplitPlan
 from mlff_distiller.distillation.plan import AssistantPlan, TrainingPlan
 from mlff_distiller.labeling.label import LabelingPlan
 from mlff_distiller.recipes.data_recipe import Name
+from mlff_distiller.recipes.run_directory import RunDirectory
 from mlff_distiller.recipes.trainees import check_trainees
 from mlff_distiller.sampling.draw import SamplingPlan
 from mlff_distiller.sampling.seeds import SEEDS
@@ -23,6 +24,8 @@ from mlff_distiller.validation.criteria import CriteriaPlan
 from mlff_distiller.validation.plan import ValidationPlan
 
 if TYPE_CHECKING:
+    from mlff_distiller.potentials.base import Potential
+
     SeedField = Any
     StudentField = Any
     TeacherField = Any
@@ -70,6 +73,24 @@ class Recipe(Plan):
     validation: ValidationPlan = Field(ValidationPlan(), description="What is measured of each student.")
     timing: StepTimePlan = Field(StepTimePlan(), description="How the time per step is measured.")
     criteria: CriteriaPlan = Field(CriteriaPlan(), description="What a student must reach to be approved.")
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the students, which are on trial once they are trained."""
+        return list(self.students)
+
+    def potential(self, folder: Path, name: str) -> "Potential":
+        """Return a student that the run in a folder has trained."""
+        from mlff_distiller.students import checkpoint
+        from mlff_distiller.students.potential import StudentPotential
+
+        return StudentPotential(checkpoint.load(RunDirectory(folder).student_file(name)))
+
+    def n_parameters(self, folder: Path, name: str) -> int:
+        """Return how many parameters it has."""
+        from mlff_distiller.students.checkpoint import read_header
+
+        return int(read_header(RunDirectory(folder).student_file(name))["n_parameters"])
 
     @property
     def question(self) -> str:

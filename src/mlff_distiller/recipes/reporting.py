@@ -1,4 +1,4 @@
-"""From what a run has measured to its verdict and report."""
+"""From the verdict of a run to its report."""
 
 import json
 from pathlib import Path
@@ -8,77 +8,80 @@ import yaml
 
 from mlff_distiller.core import provenance
 from mlff_distiller.core.errors import DataError
-from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.recipes.held_out import LabeledData
+from mlff_distiller.recipes.held_out import LabeledData, segments_of, system_of
+from mlff_distiller.recipes.judging import Verdicts, evidence, judgement
 from mlff_distiller.recipes.recipe import Recipe
 from mlff_distiller.recipes.run_directory import RunDirectory
-from mlff_distiller.students.checkpoint import read_header
-from mlff_distiller.validation.audit.result import read_audit
-from mlff_distiller.validation.checks.force_errors import Parity
-from mlff_distiller.validation.checks.nve_drift import NVERecord
-from mlff_distiller.validation.records import read_arrays, read_measurements
+from mlff_distiller.recipes.trial_recipe import TrialRecipe
+from mlff_distiller.validation.audit.result import AuditResult, read_audit
 from mlff_distiller.validation.report import ReportData, StudentReport, summarize_dataset, write_report
-from mlff_distiller.validation.verdict import StudentVerdict, judge, write_verdict
-
-Verdicts = dict[str, tuple[int, StudentVerdict]]
+from mlff_distiller.validation.verdict import StudentVerdict
 
 
-def judge_students(recipe: Recipe, directory: RunDirectory) -> Verdicts:
+def judge_students(recipe: Recipe | TrialRecipe, directory: RunDirectory) -> Verdicts:
     """Judge what was measured of every student and write ``verdict.json``."""
-    verdicts: Verdicts = {}
-    for name in recipe.students:
-        measured = _measured(directory, name)
-        n_parameters = int(read_header(directory.student_file(name))["n_parameters"])
-        verdicts[name] = (n_parameters, judge(measured, recipe.criteria))
-    write_verdict(directory.verdict_file, verdicts)
-    return verdicts
+    judged = judgement(recipe, directory)
+    judged.write(directory.verdict_file)
+    return judged.verdicts
 
 
-def write_run_report(recipe: Recipe, directory: RunDirectory, verdicts: Verdicts) -> None:
+def write_run_report(recipe: Recipe | TrialRecipe, directory: RunDirectory, verdicts: Verdicts) -> None:
     """Gather everything a reader wants to see and write ``report.html``."""
-    data = LabeledData.of(directory, recipe)
+    data = LabeledData.tested(directory, recipe)
     settings = recipe.model_dump(mode="json")
     labeled = directory.record("label") or {"facts": {}}
     report = ReportData(
         name=recipe.name,
-        teacher=str(data.store.identity["version"] if data.store.identity else recipe.teacher.kind),
+        teacher=_teacher(recipe, data),
         recipe=settings,
         recipe_yaml=yaml.safe_dump(settings, sort_keys=False),
         dataset=_dataset(data),
         refusals=labeled["facts"].get("refusals", {}),
-        students={name: _student(name, directory, *verdict) for name, verdict in verdicts.items()},
-        provenance=_provenance(directory, data),
-        audit=read_audit(directory.audit_file) if recipe.audit.enabled else None,
+        students={name: _student(recipe, directory, name, *verdict) for name, verdict in verdicts.items()},
+        provenance=_provenance(recipe, directory, data),
+        audit=_audit(recipe, directory),
     )
     write_report(directory.report_file, report)
 
 
+def _teacher(recipe: Recipe | TrialRecipe, data: LabeledData) -> str:
+    """Return the teacher as a reader would name it: as the labels do that it made here."""
+    if recipe.teacher is None:
+        return ""
+    identity = None if isinstance(recipe, TrialRecipe) and recipe.data else data.store.identity
+    return str(identity["version"] if identity else recipe.teacher.kind)
+
+
+def _audit(recipe: Recipe | TrialRecipe, directory: RunDirectory) -> AuditResult | None:
+    there = recipe.audit.enabled and directory.audit_file.exists()
+    return read_audit(directory.audit_file) if there else None
+
+
 def _dataset(data: LabeledData) -> dict[str, Any]:
     store = data.store
-    infos = store.infos()
+    infos, structures = store.infos(), list(store.structures())
     splits = [""] * len(store)
     for name, rows in vars(data.split).items():
         for row in rows:
             splits[row] = name
     return summarize_dataset(
-        store.structures(),
+        structures,
         store.all_labels(),
         splits=splits,
-        segments=[info["segment"] for info in infos],
-        systems=[info["seed"] for info in infos],
+        segments=segments_of(structures),
+        systems=[system_of(structure) for structure in structures],
         temperatures_K=[info["temperature_K"] for info in infos if "temperature_K" in info],
     )
 
 
-def _student(name: str, directory: RunDirectory, n_parameters: int, verdict: StudentVerdict) -> StudentReport:
-    folder, log = directory.measurements(name), directory.training(name) / "history.jsonl"
+def _student(
+    recipe: Recipe | TrialRecipe, directory: RunDirectory, name: str, n_parameters: int | None, verdict: StudentVerdict
+) -> StudentReport:
     return StudentReport(
         n_parameters=n_parameters,
         verdict=verdict,
-        measurements=_measured(directory, name),
-        history=_history(log),
-        parity=read_arrays(folder / "parity.npz", Parity),
-        nve=read_arrays(folder / "nve.npz", NVERecord),
+        history=_history(directory.training(name) / "history.jsonl") if isinstance(recipe, Recipe) else [],
+        evidence=evidence(recipe, directory, name),
     )
 
 
@@ -89,16 +92,12 @@ def _history(log: Path) -> list[dict[str, Any]]:
         raise DataError(f"{log} is missing or damaged ({error}); delete it and run again to train anew") from error
 
 
-def _provenance(directory: RunDirectory, data: LabeledData) -> dict[str, Any]:
+def _provenance(recipe: Recipe | TrialRecipe, directory: RunDirectory, data: LabeledData) -> dict[str, Any]:
+    command = "run RECIPE" if isinstance(recipe, Recipe) else "validate TARGET"
     return {
         **provenance.stamp(),
-        "command": f"mlffd run RECIPE --out {directory.path.name}",
+        "command": f"mlffd {command} --out {directory.path.name}",
         "teacher": data.store.identity,
         "labels_digest": data.store.digest,
         "stage_seconds": {name: record["elapsed_s"] for name, record in directory.records().items()},
     }
-
-
-def _measured(directory: RunDirectory, name: str) -> list[Measurement]:
-    folder = directory.measurements(name)
-    return read_measurements(folder / "measurements.json") + read_measurements(directory.timing(name))

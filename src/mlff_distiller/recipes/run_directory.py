@@ -5,17 +5,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import yaml
 
 from mlff_distiller.core.errors import RunDirectoryError
 from mlff_distiller.core.files import write_json, write_text
 from mlff_distiller.core.lock import FileLock
-from mlff_distiller.recipes.trainees import Trained
+from mlff_distiller.validation.records import ARRAYS, MEASUREMENTS
 
 FORMAT = "mlffd-run"
 VERSION = 1
+
+
+class Asking(Protocol):
+    """What makes the run of a recipe this one and no other."""
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+
+    @property
+    def question(self) -> str:
+        """Digest of what is asked."""
+
+    @property
+    def asks(self) -> str:
+        """What else differs where two runs of one name have different questions."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Return all settings as plain data."""
 
 
 @dataclass(frozen=True)
@@ -92,17 +111,31 @@ class RunDirectory:
         """Return where a finished student lies."""
         return self.path / "students" / f"{student}.safetensors"
 
-    def measurements(self, student: str) -> Path:
-        """Return the folder of what was measured of one student."""
-        return self.path / "validation" / student
+    def evidence(self, student: str, check: str) -> Path:
+        """Return the folder of what one check found of one student."""
+        return self.path / "validation" / student / check
 
-    def measurement_files(self, student: str) -> list[Path]:
-        """Return the measurements of one student and the arrays behind them."""
-        return [self.measurements(student) / name for name in ("measurements.json", "parity.npz", "nve.npz")]
+    def evidence_files(self, student: str, check: str) -> list[Path]:
+        """Return the files in it without which the check is not done."""
+        return [self.evidence(student, check) / name for name in (MEASUREMENTS, ARRAYS)]
+
+    @property
+    def observations(self) -> Path:
+        """Folder of what the teacher itself did, for comparison."""
+        return self.path / "validation" / "_teacher"
+
+    @property
+    def observation_files(self) -> list[Path]:
+        """Files in it without which that is not done."""
+        return [self.observations / name for name in (MEASUREMENTS, ARRAYS)]
 
     def timing(self, student: str) -> Path:
-        """Return the file of one student's timing."""
-        return self.path / "timing" / f"{student}.json"
+        """Return the folder of one student's timing."""
+        return self.path / "timing" / student
+
+    def timing_files(self, student: str) -> list[Path]:
+        """Return the files in it without which the timing is not done."""
+        return [self.timing(student) / name for name in (MEASUREMENTS, ARRAYS)]
 
     @property
     def verdict_file(self) -> Path:
@@ -115,7 +148,7 @@ class RunDirectory:
         return self.path / "report.html"
 
     @contextmanager
-    def opened(self, recipe: Trained) -> Iterator[None]:
+    def opened(self, recipe: Asking) -> Iterator[None]:
         """Create or continue the directory for a recipe, and keep others out while the block runs.
 
         Raises
@@ -192,7 +225,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} is in use by another mlffd; wait for it, or stop it")
         return lock
 
-    def _claim(self, recipe: Trained, question: str) -> None:
+    def _claim(self, recipe: Asking, question: str) -> None:
         marker = self.path / "run.json"
         others = [p.name for p in self.path.iterdir() if p.name != ".lock" and not p.name.endswith(".tmp")]
         if marker.exists():
@@ -217,7 +250,7 @@ class RunDirectory:
             raise RunDirectoryError(f"{self.path} was written by a newer release; install a newer mlff-distiller")
         return name, question
 
-    def _check(self, recipe: Trained, question: str) -> None:
+    def _check(self, recipe: Asking, question: str) -> None:
         name, held = self._held()
         if held != question:
             what = f"recipe '{name}'" if name != recipe.name else f"'{name}' {recipe.asks}"

@@ -1,10 +1,9 @@
 """Stages: steps of a run that are done once for the same inputs."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import groupby
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
@@ -26,6 +25,7 @@ class Context(Generic[R]):
     recipe: R
     directory: RunDirectory
     student: str = ""
+    check: str = ""
     digest: str = ""
     n_workers: int = 0
     world: World = field(default_factory=World)
@@ -53,6 +53,8 @@ class Stage:
         Files or folders it leaves.
     student : str
         Which student it is about, if any.
+    check : str
+        Which of its checks, if any.
     runs : str
         ``beside``: in a worker process beside other stages; ``alone``: in a worker process with nobody beside it,
         because it measures time; ``here``: in this process, because it is brief or has workers of its own.
@@ -68,14 +70,15 @@ class Stage:
     parents: Sequence["Stage"]
     outputs: list[Path]
     student: str = ""
+    check: str = ""
     runs: Literal["beside", "alone", "here"] = "beside"
     files: Sequence[Path] = ()
     together: bool = False
 
     @property
     def name(self) -> str:
-        """Kind and student, for instance ``train-tiny``."""
-        return f"{self.kind}-{self.student}" if self.student else self.kind
+        """Kind, student and check, for instance ``train-tiny`` or ``validate-tiny-nve``."""
+        return "-".join(part for part in (self.kind, self.student, self.check) if part)
 
     @cached_property
     def digest(self) -> str:
@@ -103,15 +106,28 @@ def run_stages(stages: Sequence[Stage], context: Context[Any], reporter: Reporte
     if context.world.size > 1:
         _run_in_step(waiting, context, reporter)
         return len(waiting)
-    for _, group in groupby(waiting, key=lambda stage: (stage.kind, stage.name if stage.runs != "beside" else "")):
-        _run_group(list(group), context, reporter)
+    for group in _groups(waiting):
+        _run_group(group, context, reporter)
     return len(waiting)
+
+
+def _groups(stages: Sequence[Stage]) -> Iterator[list[Stage]]:
+    """Yield stages that run side by side: neighbors of one kind that may, and none of which needs another."""
+    group: list[Stage] = []
+    for stage in stages:
+        beside = [one.kind for one in (*group[:1], stage) if one.runs == "beside"] == [stage.kind] * 2
+        if group and not (beside and not any(parent in group for parent in stage.parents)):
+            yield group
+            group = []
+        group.append(stage)
+    if group:
+        yield group
 
 
 def _run_group(group: list[Stage], context: Context[Any], reporter: Reporter) -> None:
     for stage in group:
         _set_stale_results_aside(stage, context.directory)
-    tasks = [(stage.work, replace(context, student=stage.student, digest=stage.digest)) for stage in group]
+    tasks = [(stage.work, _of(stage, context)) for stage in group]
     if group[0].runs == "here":
         _note(group[0], _timed(tasks[0], reporter), context.directory)
         return
@@ -139,10 +155,15 @@ def _run_in_step(waiting: list[Stage], context: Context[Any], reporter: Reporter
             _set_stale_results_aside(stage, context.directory)
         context.world.wait()
         if first or stage.together:
-            result = _timed((stage.work, replace(context, student=stage.student, digest=stage.digest)), reporter)
+            result = _timed((stage.work, _of(stage, context)), reporter)
             if first:
                 _note(stage, result, context.directory)
         context.world.wait()
+
+
+def _of(stage: Stage, context: Context[Any]) -> Context[Any]:
+    """Return what this stage works with."""
+    return replace(context, student=stage.student, check=stage.check, digest=stage.digest)
 
 
 def _timed(task: tuple[Work, Context[Any]], reporter: Reporter) -> tuple[dict[str, Any], float]:

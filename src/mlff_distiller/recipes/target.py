@@ -126,6 +126,8 @@ def recipe_of_run(folder: Path) -> Recipe | DataRecipe:
     if not (folder / "run.json").exists():
         raise PlanError(f"{folder} is no run directory, so there is nothing to resume; give one that --out made")
     settings = plans.read(directory.recipe_file)
+    if "potentials" in settings:
+        raise PlanError(f"{folder} holds a validation; the same `mlffd validate` command continues it")
     for study in _STUDIES:
         if study in settings:
             raise PlanError(f"{folder} holds a {study}; the same `mlffd {study}` command continues it")

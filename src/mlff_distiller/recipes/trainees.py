@@ -7,15 +7,12 @@ from typing import Any, Protocol
 
 from mlff_distiller.data.splits.plan import SplitPlan
 from mlff_distiller.distillation.plan import AssistantPlan, TrainingPlan
+from mlff_distiller.recipes.run_directory import Asking
 from mlff_distiller.students.plan import StudentPlan
 
 
-class Trained(Protocol):
+class Trained(Asking, Protocol):
     """What every recipe says about training: one that begins with a teacher, and one that begins with data."""
-
-    @property
-    def name(self) -> str:
-        """Name of the run."""
 
     @property
     def seed(self) -> int:
@@ -38,22 +35,11 @@ class Trained(Protocol):
         """Who helps whom, by the name of the smaller student."""
 
     @property
-    def question(self) -> str:
-        """Digest of what makes a run this one and no other."""
-
-    @property
-    def asks(self) -> str:
-        """What else differs where two runs of one name have different questions."""
-
-    @property
     def origin(self) -> dict[str, Any]:
         """What a student's file says of where its labels come from."""
 
     def labels(self, folder: Path) -> Path:
         """Return the store of labels of the run in a folder."""
-
-    def model_dump(self, *, mode: str) -> dict[str, Any]:
-        """Return all settings as plain data."""
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from mlff_distiller.core.errors import PredictionError
 from mlff_distiller.potentials.analytic import morse
 from mlff_distiller.potentials.base import Identity, Potential
 from mlff_distiller.validation.audit.plan import AuditPlan
-from mlff_distiller.validation.audit.probe import Probe
 from mlff_distiller.validation.audit.theme import Subject, Theme, ThemeResult, conclude
+from mlff_distiller.validation.surface.probe import Probe
 
 Change = Callable[[Structure, Labels], Labels]
 

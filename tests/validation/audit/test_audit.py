@@ -12,13 +12,14 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.labels import Labels
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DataError, DistillerError
+from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.validation.audit.audit import THEMES, audit, chosen
 from mlff_distiller.validation.audit.floor import error_floor
 from mlff_distiller.validation.audit.plan import AuditLimits, AuditPlan
 from mlff_distiller.validation.audit.result import read_audit
-from mlff_distiller.validation.audit.rms import rms
-from mlff_distiller.validation.audit.theme import Evidence, Skipped, Theme, Workload, conclude
+from mlff_distiller.validation.audit.theme import Theme, Workload, conclude
+from mlff_distiller.validation.surface.rms import rms
 
 QUICK = AuditPlan(duration_ps=0.03, n_directions=4, n_loops=2)
 

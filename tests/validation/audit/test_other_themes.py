@@ -11,8 +11,8 @@ from mlff_distiller.atoms.conversion import from_ase
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.validation.audit import composition, cost, determinism, dynamics
 from mlff_distiller.validation.audit.plan import AuditPlan
-from mlff_distiller.validation.audit.probe import OutOfTime, Probe
 from mlff_distiller.validation.audit.theme import Subject, Workload, conclude
+from mlff_distiller.validation.surface.probe import OutOfTime, Probe
 
 
 def chance(size, *, seed=0):
@@ -172,7 +172,7 @@ def test_a_run_that_breaks_down_is_reported_with_its_reason(bound, tools, plante
     result = tools.run(dynamics.THEME, planted(teacher, hot), structures)
     assert tools.value(result, "nve_failed_runs") == 3
     assert result.outcome == "FAIL"
-    assert "failed: force of" in result.sentence
+    assert "failed: explosion: force of" in result.sentence
 
 
 def test_the_run_is_as_long_as_there_is_time_for(bound, planted):

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from mlff_distiller.validation.audit.symmetry import THEME, random_rotation
+from mlff_distiller.validation.audit.symmetry import THEME
+from mlff_distiller.validation.surface.symmetry import random_rotation
 
 KINDS = ("rotation", "reflection", "translation", "permutation")
 

@@ -75,10 +75,10 @@ class Numbered:
         if figure.choices:
             content["choices"] = [{"data": c.traces, "layout": c.layout} for c in figure.choices.options]
         data = json.dumps(content, allow_nan=False).replace("<", "\\u003c")
-        free = " free" if figure.choices else ""
+        chooser = _chooser(key, figure.choices) if figure.choices else ""
         return (
-            f"<figure>{_chooser(key, figure.choices) if figure.choices else ''}"
-            f'<div class="scroll"><div class="plot{free}" id="{key}" style="height:{figure.height}px" '
+            f'<figure>{chooser}<div class="scroll"><div class="plot" id="{key}" '
+            f'style="height:{figure.height}px;--columns:{figure.n_columns}" '
             f'role="img" aria-label="{name}: {figure.title}"></div></div>'
             f'<script type="application/json" data-figure="{key}">{data}</script>'
             f"<figcaption><b>{name}. {figure.title}</b> {figure.caption}</figcaption></figure>"

@@ -20,16 +20,19 @@ $style
 </style>
 </head>
 <body>
+<a class="skip" href="#content">Skip the contents</a>
+<nav aria-label="Contents">$contents</nav>
+<div class="sheet">
 <header>
 <p class="kicker">$kicker</p>
 <h1>$name</h1>
 <p class="lead">$headline</p>
-<nav aria-label="Contents">$contents</nav>
 </header>
-<main>
+<main id="content" tabindex="-1">
 $sections
 </main>
 <footer>$footer</footer>
+</div>
 <noscript><p class="note">The figures are drawn by a script inside this file; allow scripts to see them.</p></noscript>
 <script>$plotly</script>
 <script>
@@ -89,7 +92,7 @@ def page(name: str, sections: Sequence[Section], *, title: str, kicker: str, hea
         kicker=kicker,
         name=escape(name),
         headline=headline,
-        contents="".join(f'<a href="#{s.key}">{number}&nbsp;{s.title}</a>' for number, s in numbered),
+        contents="".join(f'<a href="#{s.key}"><span>{number}</span>&nbsp;{s.title}</a>' for number, s in numbered),
         sections="\n".join(
             f'<section id="{s.key}"><h2><span class="number">{number}</span>{s.title}</h2>\n{s.html}</section>'
             for number, s in numbered

@@ -86,6 +86,18 @@ class Figure:
     height: int
     choices: Choices | None = None
 
+    @property
+    def n_columns(self) -> int:
+        """How many panels stand side by side: so much wider a figure must be to be read.
+
+        Examples
+        --------
+        >>> Figure("", "", [], {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {"domain": [0.6, 1]}}, 300).n_columns
+        2
+        """
+        starts = {value.get("domain", [0])[0] for key, value in self.layout.items() if key.startswith("xaxis")}
+        return max(len(starts), 1)
+
 
 def layout(**more: Any) -> dict[str, Any]:
     """Return a white layout with the report's font, margins and a legend on top."""
@@ -127,13 +139,14 @@ def axis(label: str, **more: Any) -> dict[str, Any]:
 
 
 def log_axis(label: str, values: Any, **more: Any) -> dict[str, Any]:
-    """Return a logarithmic axis: decades where the values span many, else ticks at 1, 2 and 5."""
+    """Return a logarithmic axis: decades where the values span many, ticks at 1, 2 and 5 or more where they do not."""
     numbers = np.array([v for v in values if v is not None and v > 0])
     low, high = (np.log10(numbers.min()), np.log10(numbers.max())) if len(numbers) else (0.0, 0.0)
     if high - low > 1.3:
         return axis(label, type="log", dtick=1, exponentformat="none", **more)
     exponents = range(int(np.floor(low)) - 1, int(np.ceil(high)) + 2)
-    ticks = [float(f"{digit}e{exponent}") for exponent in exponents for digit in (1, 2, 5)]
+    digits = (1, 2, 5) if high - low > 0.5 else (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)
+    ticks = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
     return axis(label, type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], **more)
 
 

@@ -12,7 +12,7 @@ NONE: Final = "\N{EN DASH}"
 
 _SUBSCRIPT: Final = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
 _SUFFIX: Final = re.compile(r"_(K|fs|ps|ms|s|eV_per_A\w*|meV_per_A\w*)$")
-_UNITS: Final = {"eV/A": "eV/Å", "eV/A^3": "eV/Å³", "degree": "°", "percent": "%"}
+_UNITS: Final = {"A": "Å", "eV/A": "eV/Å", "eV/A^3": "eV/Å³", "1/cm": "cm⁻¹", "degree": "°", "percent": "%"}
 _SUPERSCRIPT: Final = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

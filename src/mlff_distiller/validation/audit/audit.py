@@ -9,6 +9,7 @@ import numpy as np
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Advance
 from mlff_distiller.core.errors import DataError, DistillerError, PredictionError, UnsupportedStructureError
+from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.core.randomness import generator
 from mlff_distiller.potentials.base import Potential
@@ -22,13 +23,13 @@ from mlff_distiller.validation.audit import (
     smoothness,
     symmetry,
 )
-from mlff_distiller.validation.audit.composition import name_of
 from mlff_distiller.validation.audit.conservation import unrelated
 from mlff_distiller.validation.audit.floor import error_floor
 from mlff_distiller.validation.audit.plan import AuditPlan
-from mlff_distiller.validation.audit.probe import OutOfTime, Probe
 from mlff_distiller.validation.audit.result import AuditResult
-from mlff_distiller.validation.audit.theme import Evidence, Skipped, Subject, Theme, ThemeResult, Workload, conclude
+from mlff_distiller.validation.audit.theme import Subject, Theme, ThemeResult, Workload, conclude
+from mlff_distiller.validation.surface.probe import OutOfTime, Probe
+from mlff_distiller.validation.surface.subject import name_of
 
 THEMES: Final[tuple[Theme, ...]] = (
     composition.THEME,

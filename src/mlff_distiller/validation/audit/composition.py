@@ -6,12 +6,14 @@ from typing import Any, Final
 
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.errors import DistillerError, UnsupportedStructureError
+from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.data.columns import pack
 from mlff_distiller.data.sanity.check import check
-from mlff_distiller.validation.audit.probe import OutOfTime
-from mlff_distiller.validation.audit.rms import exact
-from mlff_distiller.validation.audit.theme import Evidence, Found, Outcome, Skipped, Subject, Theme
+from mlff_distiller.validation.audit.theme import Found, Outcome, Subject, Theme
+from mlff_distiller.validation.surface.probe import OutOfTime
+from mlff_distiller.validation.surface.rms import exact
+from mlff_distiller.validation.surface.subject import name_of
 
 _EXAMPLES: Final = 5
 
@@ -30,11 +32,6 @@ def measure(subject: Subject) -> Evidence:
         ],
         [] if asked else [Skipped("failed_structures", "there was no time to ask for any structure")],
     )
-
-
-def name_of(structure: Structure) -> str:
-    """Return what a structure is called: its seed, or its formula."""
-    return str(structure.info.get("seed", structure.formula))
 
 
 def electrons_fit_spin(structure: Structure) -> bool:

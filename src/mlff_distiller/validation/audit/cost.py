@@ -8,9 +8,10 @@ from typing import Final
 import numpy as np
 
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.core.html.words import quantity
 from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.audit.theme import Evidence, Found, Outcome, Skipped, Subject, Theme, Workload
+from mlff_distiller.validation.audit.theme import Found, Outcome, Subject, Theme, Workload
 from mlff_distiller.validation.statistics import mean_interval
 
 _REPEATS: Final = 3

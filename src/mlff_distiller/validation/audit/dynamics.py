@@ -4,12 +4,14 @@ import time
 from typing import Final
 
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.core.html.words import number, quantity
 from mlff_distiller.dynamics.failures import Limits
-from mlff_distiller.validation.audit.composition import name_of
-from mlff_distiller.validation.audit.rms import exact
-from mlff_distiller.validation.audit.theme import Evidence, Found, Outcome, Skipped, Subject, Theme
-from mlff_distiller.validation.checks.nve_drift import NVEPlan
+from mlff_distiller.validation.audit.theme import Found, Outcome, Subject, Theme
+from mlff_distiller.validation.checks.nve.plan import NVEPlan
+from mlff_distiller.validation.surface.rms import exact
+from mlff_distiller.validation.surface.subject import name_of
+from mlff_distiller.validation.trial import Trial
 
 _REPLICAS: Final = 3
 _MOST_SYSTEMS: Final = 2
@@ -36,9 +38,8 @@ def measure(subject: Subject) -> Evidence:
         record_every=max(1, n_steps // 100),
         limits=Limits(max_force=1e3),
     )
-    names = [name_of(start) for start in starts]
-    measured, _ = run.measure(subject.probe.potential, starts, names=names, seed=subject.seed)
-    found = {one.name: one for one in measured}
+    named = {name_of(start): [start] for start in starts}
+    found = {m.name: m for m in run.measure(Trial(subject.probe.potential, named, seed=subject.seed)).measurements}
     failures = found["nve_duration"].detail["failures"]
     detail = {"duration_ps": run.duration_ps, "n_runs": _REPLICAS * len(starts), "failures": failures}
     return Evidence([exact("nve_failed_runs", len(failures), detail=detail), *(found[name] for name in _KEPT)])

@@ -5,7 +5,7 @@ from typing import Final, Literal
 from pydantic import Field
 
 from mlff_distiller.core.plan import Plan
-from mlff_distiller.validation.criteria import AtMost
+from mlff_distiller.validation.criterion import AtMost
 
 EXACT: Final = (
     "uncovered_structures",

@@ -8,10 +8,11 @@ from typing import Any, Final, get_args
 
 from mlff_distiller.core import provenance
 from mlff_distiller.core.errors import DataError, DistillerError
+from mlff_distiller.core.evidence import Skipped
 from mlff_distiller.core.files import write_json
 from mlff_distiller.core.html.words import quantity
 from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.audit.theme import Judged, Outcome, Skipped, ThemeResult
+from mlff_distiller.validation.audit.theme import Judged, Outcome, ThemeResult
 from mlff_distiller.validation.records import decoded, encoded
 
 FORMAT: Final = "mlffd-audit"

@@ -2,21 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
 from mlff_distiller.atoms.structure import Structure
+from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.core.randomness import generator
-from mlff_distiller.validation.audit.energy_noise import energy_noise
 from mlff_distiller.validation.audit.plan import AuditLimits, AuditPlan
-from mlff_distiller.validation.audit.probe import Probe
+from mlff_distiller.validation.surface import subject as surface
 
-Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "REPORTED", "NOT_RUN"]
-Floats = NDArray[np.float64]
+Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "REPORTED", "NOT_APPLICABLE", "NOT_RUN"]
 Found = Mapping[str, Measurement]
 
 
@@ -46,19 +40,13 @@ class Workload:
 
 
 @dataclass(frozen=True, eq=False)
-class Subject:
+class Subject(surface.Subject):
     """What is audited.
 
     Parameters
     ----------
-    probe : Probe
-        The teacher.
-    structures : sequence of Structure
-        For which it gave energies and forces.
     plan : AuditPlan
         Settings.
-    seed : int
-        Of random directions.
     systems : sequence of Structure
         One of each system that is to be labeled.
     failures : sequence of dict
@@ -67,49 +55,10 @@ class Subject:
         What it is to do.
     """
 
-    probe: Probe
-    structures: Sequence[Structure]
     plan: AuditPlan
-    seed: int
     systems: Sequence[Structure] = ()
     failures: Sequence[Mapping[str, str]] = ()
     workload: Workload | None = None
-
-    def rng(self, *names: str | int) -> np.random.Generator:
-        """Return random numbers for one use."""
-        return generator(self.seed, "audit", *names)
-
-    @cached_property
-    def energy_noise(self) -> Floats:
-        """Noise of the energy of each structure (S,), eV."""
-        return np.array([energy_noise(self.probe, s, rng=self.rng("noise", k)) for k, s in enumerate(self.structures)])
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A check that did not run.
-
-    Parameters
-    ----------
-    check : str
-        What was not measured.
-    reason : str
-        Why.
-    applies : bool
-        Whether it should have run: what does not apply (stress of a molecule) leaves nothing undecided.
-    """
-
-    check: str
-    reason: str
-    applies: bool = True
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a theme measured, and what it could not."""
-
-    measurements: Sequence[Measurement] = ()
-    skipped: Sequence[Skipped] = ()
 
 
 @dataclass(frozen=True)

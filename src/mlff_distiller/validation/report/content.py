@@ -1,43 +1,71 @@
 """What a report is made of: plain numbers, gathered before and drawn later."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar
 
+from mlff_distiller.core.evidence import Evidence
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.validation.audit.result import AuditResult
-from mlff_distiller.validation.checks.force_errors import Parity
-from mlff_distiller.validation.checks.nve_drift import NVERecord
+from mlff_distiller.validation.checks.errors.parity import Parity
+from mlff_distiller.validation.checks.nve.record import NVERecord
 from mlff_distiller.validation.verdict import CheckOutcome, StudentVerdict
+
+Record = TypeVar("Record", Parity, NVERecord)
 
 
 @dataclass(frozen=True, eq=False)
 class StudentReport:
-    """One student: how it was trained, what was measured, what was judged.
+    """One student, or any other potential: how it was trained, what was measured, what was judged.
 
     Parameters
     ----------
-    n_parameters : int
-        Trainable parameters.
+    n_parameters : int or None
+        Trainable parameters; None where that is not known (an ASE calculator).
     verdict : StudentVerdict
         The verdict with all checks.
-    measurements : sequence of Measurement
-        Everything measured, with details per element and system.
+    evidence : mapping
+        What each check found, by its name; ``timing`` is the time of a step.
     history : sequence of dict
         Training log with any of the keys ``step``, ``epoch``, ``train_loss``, ``validation_force_rmse`` (eV/A),
-        ``validation_energy_rmse_per_atom`` (eV/atom), ``learning_rate``.
-    parity : Parity, optional
-        Reference and prediction on held-out frames.
-    nve : NVERecord, optional
-        Energies of the constant-energy runs.
+        ``validation_energy_rmse_per_atom`` (eV/atom), ``learning_rate``; empty for what was not trained here.
     """
 
-    n_parameters: int
+    n_parameters: int | None
     verdict: StudentVerdict
-    measurements: Sequence[Measurement] = ()
+    evidence: Mapping[str, Evidence] = field(default_factory=dict)
     history: Sequence[Mapping[str, Any]] = ()
-    parity: Parity | None = None
-    nve: NVERecord | None = None
+
+    @property
+    def measurements(self) -> list[Measurement]:
+        """Everything measured, with details per element and system."""
+        return [m for found in self.evidence.values() for m in found.measurements]
+
+    @property
+    def parity(self) -> Parity | None:
+        """Reference and prediction on held-out frames, where they were compared."""
+        return self._record("errors", Parity)
+
+    @property
+    def visited(self) -> Parity | None:
+        """The same on frames that its own dynamics visited."""
+        return self._record("visited", Parity)
+
+    @property
+    def nve(self) -> NVERecord | None:
+        """Energies of the constant-energy runs, where there were any."""
+        return self._record("nve", NVERecord)
+
+    def arrays(self, check: str) -> dict[str, Any]:
+        """Return the arrays behind the numbers of a check; empty where it did not run."""
+        return dict(self.evidence[check].arrays) if check in self.evidence else {}
+
+    def _record(self, check: str, kind: type[Record]) -> Record | None:
+        """Return the arrays of a check as a record, or None where some that it needs are not there."""
+        arrays = self.arrays(check)
+        known = {one.name: arrays[one.name] for one in fields(kind) if one.name in arrays}
+        needed = (one.name for one in fields(kind) if one.default_factory is MISSING)
+        return kind(**known) if all(name in known for name in needed) else None
 
     def measurement(self, name: str) -> Measurement | None:
         """Return a measurement by name, or None."""
@@ -50,14 +78,14 @@ class StudentReport:
 
 @dataclass(frozen=True, eq=False)
 class ReportData:
-    """All that goes into a report.
+    """All that goes into a report; what was validated without training has no learning, and maybe no teacher or data.
 
     Parameters
     ----------
     name : str
         Name of the recipe.
     teacher : str
-        The teacher, as a reader would name it ("GFN2-xTB").
+        The teacher, as a reader would name it ("GFN2-xTB"); empty where there is none.
     recipe : dict
         The recipe as plain data, defaults included.
     recipe_yaml : str
@@ -83,3 +111,8 @@ class ReportData:
     refusals: Mapping[str, int] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
     audit: AuditResult | None = None
+
+    @property
+    def is_trained(self) -> bool:
+        """Whether any of the students was trained here."""
+        return any(student.history for student in self.students.values())

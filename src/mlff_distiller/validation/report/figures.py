@@ -26,8 +26,7 @@ from mlff_distiller.core.html.plotting import (
     thinned,
     translucent,
 )
-from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.checks.force_errors import Parity
+from mlff_distiller.validation.checks.errors.parity import Parity
 from mlff_distiller.validation.report.content import StudentReport
 
 Traces = list[dict[str, Any]]
@@ -225,54 +224,3 @@ def _energy_points(numbers: Parity) -> Traces:
         x, y = (np.concatenate(side) for side in zip(*pairs, strict=True))
         traces.insert(0, _diagonal(x, y, 3))
     return traces
-
-
-def timing(students: Mapping[str, StudentReport], teacher: str) -> Figure | None:
-    """Return the time per step of teacher and students, system by system."""
-    rows: list[tuple[str, Measurement, str]] = []
-    for (name, student), color in zip(students.items(), COLORS, strict=False):
-        theirs, ours = student.measurement("teacher_step_time"), student.measurement("step_time")
-        if theirs is not None and not any(label == teacher for label, _, _ in rows):
-            rows.append((teacher, theirs, "#4d4d4d"))
-        if ours is not None:
-            rows.append((name, ours, color))
-    if not rows:
-        return None
-    systems = list(rows[0][1].detail.get("systems", {}))
-    traces = [_dots(row, index, len(rows)) for index, row in enumerate(rows)]
-    shape = layout(showlegend=True)
-    shape["xaxis"] = log_axis("Time per MD step (ms)", [v for trace in traces for v in trace["x"]])
-    places = list(range(len(systems)))
-    ends = [len(systems) - 0.45, -0.55]  # the first system on top
-    shape["yaxis"] = axis("", tickvals=places, ticktext=[escape(s) for s in systems], range=ends, showgrid=False)
-    first = rows[0][1]
-    caption = (
-        f"Wall time of one step of ASE's velocity Verlet, median and 95 % interval over {first.n_samples} blocks; "
-        f"teacher and students took turns in one run, torch with {first.detail.get('torch_threads', '?')} thread(s) on "
-        f"{escape(str(first.detail.get('machine', {}).get('processor', 'an unknown processor')))}."
-    )
-    return Figure("Speed.", caption, traces, shape, 130 + 34 * max(len(systems), 2))
-
-
-def _dots(row: tuple[str, Measurement, str], index: int, count: int) -> dict[str, Any]:
-    label, measured, color = row
-    beside = 0.5 * (index - (count - 1) / 2) / count  # so that intervals do not hide each other
-    systems = measured.detail.get("systems", {})
-    middle = [s["median"] for s in systems.values()]
-    return {
-        "type": "scatter",
-        "mode": "markers",
-        "x": rounded(middle),
-        "y": rounded(np.arange(len(systems)) + beside),
-        "hovertemplate": f"{escape(label)}: %{{x}} ms<extra></extra>",
-        "error_x": {
-            "type": "data",
-            "symmetric": False,
-            "array": rounded([s["ci95"][1] - m for s, m in zip(systems.values(), middle, strict=True)]),
-            "arrayminus": rounded([m - s["ci95"][0] for s, m in zip(systems.values(), middle, strict=True)]),
-            "thickness": 1.2,
-            "width": 3,
-        },
-        "marker": {"color": color, "size": 9, "symbol": ["diamond", "circle", "square", "triangle-up"][index % 4]},
-        "name": escape(label),
-    }

@@ -1,5 +1,6 @@
-"""The figure of constant-energy runs: total energy and temperature over time."""
+"""The figures of constant-energy runs: energy and temperature over time, and forces before a failure."""
 
+from collections.abc import Mapping
 from html import escape
 from math import ceil
 from typing import Any
@@ -18,21 +19,26 @@ from mlff_distiller.core.html.plotting import (
     domain,
     key_of,
     layout,
+    log_axis,
     panel_title,
     rounded,
     thinned,
     translucent,
 )
-from mlff_distiller.validation.checks.nve_drift import NVERecord, slopes
-from mlff_distiller.validation.statistics import mean_interval
+from mlff_distiller.validation.checks.nve.drift import slopes
+from mlff_distiller.validation.checks.nve.record import NVERecord
 
 Traces = list[dict[str, Any]]
+Floats = NDArray[np.float64]
 _MOST_TIMES = 500
 _MOST_COLUMNS = 4
 _N_BLOCKS = 40
+_MOST_FAILURES = 8
 
 
-def constant_energy(name: str, record: NVERecord, temperature_K: float | None) -> Figure:
+def constant_energy(
+    name: str, record: NVERecord, temperature_K: float | None, *, drifts: Mapping[str, Any] | None = None
+) -> Figure:
     """Return total energy and temperature over time, a panel per system, a line per replica."""
     names = record.names
     rows = ceil(len(names) / min(len(names), _MOST_COLUMNS))
@@ -42,17 +48,57 @@ def constant_energy(name: str, record: NVERecord, temperature_K: float | None) -
         upper, lower = 2 * index + 1, 2 * index + 2
         shape |= _panels(index, len(names), rows)
         shape["annotations"].append(panel_title(f"<b>{escape(system)}</b>", upper))
-        traces += _energy_lines(record, system, upper) + _temperature_lines(record, system, lower, temperature_K)
+        traces += _energy_lines(record, system, upper, (drifts or {}).get(system, {})) + _temperature_lines(
+            record, system, lower, temperature_K
+        )
     n_failed = int((record.failures != "").sum())
     failed = f"; {n_failed} failed, each marked by a cross" if n_failed else ""
     caption = (
         f"{len(record.systems)} runs of <em>{escape(name)}</em>, {record.times_ps[-1]:g} ps each, "
         f"{len(record.systems) // len(names)} with different velocities per system{failed}. Upper panels: total energy "
-        "per atom, counted from the start of its fitted line; black: mean slope of the replicas with its 95&nbsp;% "
-        "interval (gray). Lower panels: temperature; dashed: that of the starting velocities. Thin: momentary values; "
+        "per atom, counted from the start of its line; black: mean slope of the replicas with its 95&nbsp;% interval "
+        "(gray). Lower panels: temperature; dashed: that of the starting velocities. Thin: momentary values; "
         f"thick: means over 1/{_N_BLOCKS} of the run."
     )
     return Figure(f"Constant-energy dynamics of {escape(name)}.", caption, traces, anchored(shape), 70 + 300 * rows)
+
+
+def last_forces(name: str, record: NVERecord) -> Figure | None:
+    """Return the largest force over the last geometries of the runs that failed, and the teacher's; None for none."""
+    failed = [run for run in record.failed if len(record.last_student_forces)][:_MOST_FAILURES]
+    traces = [trace for run, color in zip(failed, COLORS, strict=False) for trace in _approach(record, run, color)]
+    if not traces:
+        return None
+    shape = layout(showlegend=True, margin={"l": 64, "r": 16, "t": 60, "b": 52})
+    shape["xaxis"] = axis("Time before the end (fs)", anchor="y")
+    shape["yaxis"] = log_axis("Largest force (eV/Å)", [y for trace in traces for y in trace["y"]], anchor="x")
+    caption = (
+        f"Largest force on any atom in the last geometries of failed runs of <em>{escape(name)}</em>. Open circles: "
+        "what the teacher says of the last good geometry and of the one where the run failed. A student's line that "
+        "leaves the teacher's circles made the failure itself; one that stays with them had been led astray before."
+    )
+    return Figure(f"Forces before the failures of {escape(name)}.", caption, traces, anchored(shape), 340)
+
+
+def _approach(record: NVERecord, run: int, color: str) -> Traces:
+    """Return the largest forces of the student as a line, and of the teacher as circles."""
+    before = 1000 * (record.last_times_ps[:, run] - record.last_times_ps[-1, run])
+    shown = {"type": "scatter", "legendgroup": str(run), **axes_of(1)}
+    traces: Traces = []
+    for forces, style in (
+        (record.last_student_forces, {"mode": "lines+markers", "line": {"color": color}, "marker": {"size": 4}}),
+        (
+            record.last_teacher_forces,
+            {"mode": "markers", "marker": {"symbol": "circle-open", "size": 9, "color": color}},
+        ),
+    ):
+        largest = np.linalg.norm(forces[:, record.atoms(run)], axis=-1).max(1)
+        known = np.isfinite(largest) & (largest > 0)
+        if known.any():
+            label = f"{escape(str(record.systems[run]))}, run {record.replica(run)}"
+            drawn = {"x": rounded(before[known]), "y": rounded(largest[known]), "name": label}
+            traces.append({**shown, **style, **drawn, "showlegend": not traces})
+    return traces
 
 
 def _panels(index: int, n_systems: int, rows: int) -> dict[str, Any]:
@@ -72,7 +118,7 @@ def _panels(index: int, n_systems: int, rows: int) -> dict[str, Any]:
     }
 
 
-def _energy_lines(record: NVERecord, system: str, panel: int) -> Traces:
+def _energy_lines(record: NVERecord, system: str, panel: int, drift: Mapping[str, Any]) -> Traces:
     own = np.flatnonzero(record.systems == system)
     time, slope = record.times_ps, slopes(record)
     traces: Traces = []
@@ -83,17 +129,17 @@ def _energy_lines(record: NVERecord, system: str, panel: int) -> Traces:
         traces += _thin_and_thick(record, energy - start, color, panel)
         if not whole:
             traces.append(_failure(record, run, energy - start, color, panel))
-    mean, interval = mean_interval(1000 * slope[own])
+    mean, interval = drift.get("mean", float("nan")), drift.get("ci95")
     if interval:
         ends = [0.0, float(time[-1]), float(time[-1])]
-        band = _line(np.array(ends), np.array([0.0, *(end * time[-1] for end in interval)]), INK, panel, width=0)
+        band = _line(np.array(ends), np.array([0.0, *(1000 * end * time[-1] for end in interval)]), INK, panel, width=0)
         traces.append({**band, "fill": "toself", "fillcolor": translucent(INK, 0.18)})
     if np.isfinite(mean):
-        traces.append(_line(time[[0, -1]], mean * time[[0, -1]], INK, panel, width=1.6))
+        traces.append(_line(time[[0, -1]], 1000 * mean * time[[0, -1]], INK, panel, width=1.6))
     return traces
 
 
-def _failure(record: NVERecord, run: int, energy: NDArray[np.float64], color: str, panel: int) -> dict[str, Any]:
+def _failure(record: NVERecord, run: int, energy: Floats, color: str, panel: int) -> dict[str, Any]:
     alive = np.flatnonzero(np.isfinite(energy))
     return {
         "type": "scatter",
@@ -118,7 +164,7 @@ def _temperature_lines(record: NVERecord, system: str, panel: int, temperature_K
     return traces
 
 
-def _thin_and_thick(record: NVERecord, values: NDArray[np.float64], color: str, panel: int) -> Traces:
+def _thin_and_thick(record: NVERecord, values: Floats, color: str, panel: int) -> Traces:
     """Return a line of momentary values, faint, and one of block means, strong."""
     chosen = thinned(len(values), _MOST_TIMES)
     means, times = block_means(values, _N_BLOCKS), block_means(record.times_ps, _N_BLOCKS)

@@ -7,16 +7,8 @@ from typing import Any
 import numpy as np
 
 from mlff_distiller.core.html import words
-from mlff_distiller.validation.report import check_words, tables
+from mlff_distiller.validation.report import check_words
 from mlff_distiller.validation.report.content import ReportData, StudentReport
-from mlff_distiller.validation.verdict import CheckOutcome
-
-_MEANING = {
-    "APPROVED": "every required check passes its production limit with its whole 95&nbsp;% interval",
-    "SCREENING_ONLY": "every required check passes its screening limit, but not all reach the production limit",
-    "REJECTED": "at least one required check fails even its screening limit",
-    "INCONCLUSIVE": "what was measured does not decide; an undecided check never counts as passed",
-}
 
 
 def headline(data: ReportData) -> str:
@@ -25,48 +17,21 @@ def headline(data: ReportData) -> str:
         f"<strong>{escape(name)}</strong> is {student.verdict.verdict.replace('_', ' ').lower()}"
         for name, student in data.students.items()
     ]
-    n = len(data.students)
-    return (
-        f"{n} student force field{'s' if n != 1 else ''} distilled from <strong>{escape(data.teacher)}</strong>: "
-        f"{words.listing(parts)}."
-    )
+    n, given = len(data.students), words.listing(parts)
+    teacher = f"<strong>{escape(data.teacher)}</strong>"
+    if data.is_trained:
+        return f"{_counted(n, 'student force field')} distilled from {teacher}: {given}."
+    held = f"held against {teacher}" if data.teacher else "validated without a teacher"
+    return f"{_counted(n, 'force field')} {held}: {given}."
 
 
-def trust(name: str, student: StudentReport) -> str:
-    """Return the paragraphs on one student: verdict and reasons, size of the errors, dynamics, speed."""
-    verdict = student.verdict.verdict
-    sentences = [
-        f"<strong>{escape(name)} is {verdict.replace('_', ' ').lower()}</strong>: {_MEANING[verdict]}.",
-        *_reasons(student),
-    ]
-    evidence = [text for text in (_errors(student), _dynamics(student), _speed(student)) if text]
-    return f"<p>{' '.join(sentences)}</p><p>{' '.join(evidence)}</p>"
+def _counted(n: int, what: str) -> str:
+    return f"{n} {what}{'' if n == 1 else 's'}"
 
 
-def _reasons(student: StudentReport) -> list[str]:
-    """Return a sentence per required check that did not pass."""
-    return [_reason(check, student) for check in student.verdict.checks if check.required and check.outcome != "PASS"]
-
-
-def _reason(check: CheckOutcome, student: StudentReport) -> str:
-    name = check_words.title(check.name)
-    value = words.quantity(*check_words.displayed(check.value, check.unit), check_words.digits_for(check.name))
-    limit = tables.limit(check, check.limit)
-    if check.outcome == "FAIL":
-        beyond = "; the screening limit is missed too" if check.screening_outcome == "FAIL" else ""
-        return f"{name} is {value} (limit {limit}{beyond})."
-    if student.measurement(check.name) is None:
-        return f"{name} was not measured."
-    dynamics = check.name.startswith("nve")
-    remedy = "more replicas or a longer run" if dynamics else "more held-out trajectory segments"
-    if check.value != check.value:
-        return f"{name} could not be evaluated, because a run failed or there was nothing to compare with."
-    if check.name == "nve_duration":
-        return f"The runs were {value} long, too short for the limit {limit}; run longer to settle it."
-    if check.ci95 is None:
-        return f"{name} is {value}, but one sample gives no interval; {remedy} would settle it."
-    shown = words.interval(tables.shown_interval(check), check_words.digits_for(check.name))
-    return f"{name} is {value}, but its interval ({shown}) lies on both sides of {limit}; {remedy} would settle it."
+def plainly(student: StudentReport) -> str:
+    """Return the size of the errors, the dynamics and the speed of one student as sentences."""
+    return " ".join(text for text in (_errors(student), _dynamics(student), _speed(student)) if text)
 
 
 def _errors(student: StudentReport) -> str:
@@ -116,16 +81,51 @@ def _speed(student: StudentReport) -> str:
 
 def domain(data: ReportData) -> str:
     """Return where the students may be used, and what no check here says anything about."""
+    return _where(data) + _unseen(data) + _meaning(data)
+
+
+def _where(data: ReportData) -> str:
     dataset: Mapping[str, Any] = data.dataset
     elements = words.listing([escape(str(e)) for e in dataset.get("elements", [])])
     charges = words.listing([f"{c:+d}" if c else "0" for c in dataset.get("charges", [])]).replace("-", words.MINUS)
     systems = words.listing([escape(str(s)) for s in dataset.get("systems", {})])
     temperatures = [f"{t:g}" for t in dataset.get("temperatures_K", [])]
     sampled = f", sampled at {words.listing(temperatures)}&nbsp;K" if temperatures else ""
+    if not dataset:
+        return (
+            "<p><strong>Where it holds.</strong> There were no labeled frames, so only what the dynamics and the "
+            "checks of the potential itself show is known.</p>"
+        )
+    if not data.is_trained:
+        return (
+            f"<p><strong>Where it holds.</strong> It was held against labels of the elements {elements}, total charge "
+            f"{charges}, and {systems}{sampled}. What it was trained on is not known here.</p>"
+        )
     return (
         f"<p><strong>Where it holds.</strong> The students have seen the elements {elements}, total charge {charges}, "
         f"and {systems}{sampled}. Other elements and charges are refused with an error. Other molecules, hotter "
         "geometries and breaking bonds are not refused, and no check in this report speaks for them.</p>"
+    )
+
+
+def _unseen(data: ReportData) -> str:
+    """Return which kinds of evidence there are none of, for any of the students."""
+    unseen = [
+        said
+        for check, said in check_words.UNSEEN.items()
+        if not any(check in student.evidence for student in data.students.values())
+    ]
+    said = words.listing(unseen)
+    return f"<p><strong>What was not looked at.</strong> {said[0].upper()}{said[1:]}.</p>" if unseen else ""
+
+
+def _meaning(data: ReportData) -> str:
+    if not data.teacher:
+        return (
+            "<p><strong>What the numbers mean.</strong> Without a teacher nothing here says whether the energies and "
+            "forces are right, only whether they hang together.</p>"
+        )
+    return (
         f"<p><strong>What the errors mean.</strong> They are measured against {escape(data.teacher)}, not against "
         "experiment: what the teacher gets wrong, its students get wrong too.</p>"
     )

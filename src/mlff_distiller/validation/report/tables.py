@@ -1,10 +1,8 @@
 """The tables of the report, as HTML; everything that comes from outside is escaped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from html import escape
 from typing import Any
-
-import numpy as np
 
 from mlff_distiller.core.html import words
 from mlff_distiller.core.html.markup import table
@@ -14,7 +12,16 @@ from mlff_distiller.validation.report.content import StudentReport
 from mlff_distiller.validation.verdict import CheckOutcome
 
 _NOTHING = 1e-6  # eV/Angstrom
-_MARKS = {"PASS": "✓", "FAIL": "✕", "INCONCLUSIVE": "?", "REPORTED": "", "NOT_RUN": ""}
+_MARKS = {
+    "PASS": "✓",
+    "FAIL": "✕",
+    "INCONCLUSIVE": "?",
+    "REPORTED": "",
+    "NOT_RUN": "",
+    "NOT_APPLICABLE": words.NONE,
+    "WAIVED": "✎",
+}
+_SAID = {"PASS": "passed", "FAIL": "failed", "INCONCLUSIVE": "undecided", "NOT_APPLICABLE": "does not apply"}
 _BADGES = {"APPROVED": "✓", "SCREENING_ONLY": "◐", "REJECTED": "✕", "INCONCLUSIVE": "?"}
 _KEY_NUMBERS = {
     "force_rmse": "Force RMSE",
@@ -37,23 +44,23 @@ def badge(verdict: str) -> str:
 def mark(outcome: str) -> str:
     """Return an outcome as a sign and a word."""
     sign = f'<span aria-hidden="true">{_MARKS[outcome]}</span> ' if _MARKS[outcome] else ""
-    return f'<span class="outcome {outcome.lower()}">{sign}{outcome.lower().replace("_", " ")}</span>'
+    word = _SAID.get(outcome, outcome.lower().replace("_", " "))
+    return f'<span class="outcome {outcome.lower()}">{sign}{word}</span>'
 
 
 def verdicts(students: Mapping[str, StudentReport], *, floor: Measurement | None = None) -> str:
     """Return the first table: a row per student with its verdict and the numbers behind it."""
     shown = [name for name in _KEY_NUMBERS if any(s.check(name) for s in students.values())]
-    head = ["Student", "Verdict", *(_key_head(name, students) for name in shown)]
+    head = ["Student", *(_key_head(name, students) for name in shown)]
     rows = [
-        [_student(name, student), badge(student.verdict.verdict)] + [_key_number(student, name) for name in shown]
-        for name, student in students.items()
+        [_student(name, student), *(_key_number(student, key) for key in shown)] for name, student in students.items()
     ]
     if floor is not None and "force_rmse" in shown:
         rows.append(
-            ["<em>Error floor of the teacher</em><small>no student that follows its energies comes closer</small>", ""]
+            ["<em>Error floor of the teacher</em><small>no student that follows its energies comes closer</small>"]
         )
         rows[-1] += [_floor(floor) if name == "force_rmse" else "" for name in shown]
-    return table(head, rows, numeric=range(2, 2 + len(shown)), kind="verdicts")
+    return table(head, rows, numeric=range(1, 1 + len(shown)), kind="verdicts")
 
 
 def _floor(floor: Measurement) -> str:
@@ -78,7 +85,8 @@ def floor_interval(floor: Measurement) -> str:
 
 
 def _student(name: str, student: StudentReport) -> str:
-    return f"<strong>{escape(name)}</strong><small>{student.n_parameters:,} parameters</small>"
+    size = f"<small>{student.n_parameters:,} parameters</small>" if student.n_parameters is not None else ""
+    return f"<strong>{escape(name)}</strong><br>{badge(student.verdict.verdict)}{size}"
 
 
 def _key_head(name: str, students: Mapping[str, StudentReport]) -> str:
@@ -117,23 +125,25 @@ def limit(check: CheckOutcome, value: float | None) -> str:
 
 
 def checks(student: StudentReport) -> str:
-    """Return all checks of a student: value, interval, limits, outcome."""
-    head = ["Check", "Value", "95 % interval", "n", "Limit", "Screening", "Outcome"]
-    rows = [_check(check, student.measurement(check.name)) for check in student.verdict.checks]
-    return table(head, rows, numeric=[1, 2, 3, 4, 5], kind="checks")
+    """Return all checks of a student by kind: outcome, value, interval, limits."""
+    head = ["Check", "Outcome", "Value", "95 % interval", "n", "Limit", "Screening"]
+    ordered = sorted(student.verdict.checks, key=lambda check: check_words.place(check.name))
+    rows = [_check(check, student.measurement(check.name)) for check in ordered]
+    return table(head, rows, numeric=[2, 3, 4, 5, 6], kind="checks")
 
 
 def _check(check: CheckOutcome, measured: Measurement | None) -> list[str]:
     digits = check_words.digits_for(check.name)
     name = check_words.title(check.name)
+    why = f'<small class="said">{escape(check.reason)}</small>' if check.reason else ""
     return [
-        name if check.required else f'<span class="optional">{name}</span>',
+        (name if check.required else f'<span class="optional">{name}</span>') + why,
+        mark(check.outcome),
         words.quantity(*check_words.displayed(check.value, check.unit), digits),
         words.interval(shown_interval(check), digits),
         f"{measured.n_samples:,}" if measured else words.NONE,
         limit(check, check.limit),
         limit(check, check.screening_limit),
-        mark(check.outcome),
     ]
 
 
@@ -164,45 +174,6 @@ def breakdown(student: StudentReport) -> str:
 
 def _meV(value: float | None) -> str:
     return words.number(None if value is None else 1000 * value)
-
-
-def drifts(student: StudentReport) -> str:
-    """Return the drift of every system with its interval, empty where there are none."""
-    drift, percent = student.measurement("nve_drift"), student.measurement("nve_drift_percent")
-    fluctuation, warmth = student.measurement("nve_energy_fluctuation"), student.measurement("nve_temperature")
-    if drift is None or percent is None or not any(np.isfinite(s["mean"]) for s in drift.detail["systems"].values()):
-        return ""
-    rows = []
-    for system, found in drift.detail.get("systems", {}).items():
-        share = percent.detail["systems"][system]
-        wobble = fluctuation.detail["systems"][system]["mean"] if fluctuation else None
-        rows.append(
-            [
-                escape(system),
-                str(len(found["replicas"])),
-                words.number(found["mean"]),
-                words.interval(_pair(found["ci95"])),
-                words.number(share["mean"]),
-                words.interval(_pair(share["ci95"])),
-                words.number(wobble),
-                words.number(warmth.detail["systems"].get(system) if warmth else None),
-            ]
-        )
-    head = ["System", "Runs", "Slope (eV/atom/ps)", "95 % interval", "Of kinetic energy (%)", "95 % interval"]
-    head += ["Fluctuation (meV/atom)", "Mean T (K)"]
-    return table(head, rows, numeric=range(1, 8))
-
-
-def _pair(ends: Sequence[float] | None) -> tuple[float, float] | None:
-    return (ends[0], ends[1]) if ends else None
-
-
-def failures(student: StudentReport) -> str:
-    """Return the runs that failed and why, empty where none did."""
-    measured = student.measurement("nve_duration")
-    found = measured.detail.get("failures", []) if measured else []
-    rows = [[escape(f["system"]), str(f["replica"]), words.number(f["time_ps"]), escape(f["reason"])] for f in found]
-    return table(["System", "Replica", "Failed at (ps)", "Why"], rows, numeric=[1, 2]) if rows else ""
 
 
 def systems(dataset: Mapping[str, Any]) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.core.measurement import Measurement
-from mlff_distiller.validation.audit.energy_noise import directions
-from mlff_distiller.validation.audit.rms import rms
-from mlff_distiller.validation.audit.theme import Subject
+from mlff_distiller.validation.surface.energy_noise import directions
+from mlff_distiller.validation.surface.rms import rms
+from mlff_distiller.validation.surface.subject import Subject
 
 Floats = NDArray[np.float64]
 

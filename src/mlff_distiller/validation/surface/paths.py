@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.validation.audit.probe import Probe
+from mlff_distiller.validation.surface.probe import Probe
 
 Floats = NDArray[np.float64]
 

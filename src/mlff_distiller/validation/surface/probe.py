@@ -3,6 +3,8 @@
 import time
 from collections import deque
 from collections.abc import Collection, Sequence
+from math import isinf
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +16,8 @@ from mlff_distiller.potentials.base import Potential
 
 Floats = NDArray[np.float64]
 
-_LONGEST_BATCH_S = 5.0
+_LONGEST_BATCH_S: Final = 5.0
+_BATCH: Final = 64
 
 
 class OutOfTime(Exception):
@@ -29,7 +32,8 @@ class Probe:
     potential : Potential
         Who is asked.
     budget_s : float
-        How long it may take in all, s.
+        How long it may take in all, s. With an infinite one no clock decides anything: the same structures are always
+        asked in the same batches.
 
     Examples
     --------
@@ -41,6 +45,7 @@ class Probe:
 
     def __init__(self, potential: Potential, *, budget_s: float) -> None:
         self.potential = potential
+        self._unhurried = isinf(budget_s)
         self._deadline = time.monotonic() + budget_s
         self._seconds_per_atom: deque[float] = deque(maxlen=5)
 
@@ -83,6 +88,8 @@ class Probe:
 
     def _affordable(self, structures: Sequence[Structure]) -> int:
         """Return how many structures make a batch that does not take too long; one before the first answer."""
+        if self._unhurried:
+            return _BATCH
         if not self._seconds_per_atom:
             return 1
         seconds = np.cumsum([self.expected_s([structure]) for structure in structures])

@@ -1,0 +1,1 @@
+"""Constant-energy dynamics: does it run, and does it keep the total energy."""

@@ -1,0 +1,1 @@
+"""Physicality: what holds for every potential energy surface, whatever its teacher says."""

@@ -1,0 +1,1 @@
+"""Sections of the report, one for each kind of evidence."""

@@ -1,0 +1,1 @@
+"""What holds of every energy surface, and how it is measured of a teacher and of students alike."""
