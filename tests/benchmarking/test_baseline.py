@@ -42,6 +42,7 @@ def working(n: int, name: str = "loop") -> Entrant:
     return Entrant(name, "teacher", lambda: Working(n), settings={"kind": "xtb"})
 
 
+@pytest.mark.slow
 def test_a_planted_slowdown_is_a_regression_and_equal_ones_are_none() -> None:
     """Twenty comparisons of equals, and as many of one that takes half as long again, in the same rounds."""
     plan, flagged = BenchmarkPlan(seconds=0.12, rounds=30, threads=1), {1000: 0, 1500: 0}

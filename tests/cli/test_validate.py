@@ -77,6 +77,7 @@ def test_what_was_not_shown_does_not_pass(finished: Path) -> None:
     assert verdict(finished)["students"]["EMT"]["verdict"] == "INCONCLUSIVE"
 
 
+@pytest.mark.slow
 def test_killed_it_goes_on_and_ends_the_same(folder: Path, finished: Path) -> None:
     out = folder / "killed"
     for wait in (3.0, 5.0):

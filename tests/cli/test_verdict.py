@@ -203,6 +203,14 @@ def test_an_edited_number_is_refused_everywhere(run, said):
     assert not any("APPROVED" in line or "REJECTED" in line for line in describe(run))
 
 
+def test_what_was_measured_with_other_settings_is_no_evidence(run, said):
+    """As after a change of the recipe, when the run was killed before its students were measured again."""
+    edit(run / "recipe.yaml", "n_steps: ", "n_steps: 1")
+    text, code = said("verdict", run)
+    assert code == 2
+    assert "with its present settings; continue the run before" in text
+
+
 @pytest.mark.usefixtures("pages")
 def test_an_edited_verdict_is_refused(run, said):
     edit(run / "verdict.json", "REJECTED", "APPROVED")
@@ -242,9 +250,9 @@ def test_evidence_that_was_sealed_anew_is_not_what_the_stage_noted(run, said):
     from mlff_distiller.validation.records import evidence_digest, read_evidence, write_evidence
 
     folder = run / "validation" / "far" / "errors"
-    record = {"digest": "x", "elapsed_s": 1.0, "facts": {"evidence": evidence_digest(folder)}}
-    (run / "stages").mkdir()
-    (run / "stages" / "validate-far-errors.json").write_text(json.dumps(record))
+    stage = run / "stages" / "validate-far-errors.json"
+    record = json.loads(stage.read_text()) | {"facts": {"evidence": evidence_digest(folder)}}
+    stage.write_text(json.dumps(record))
     assert "far: REJECTED" in said("verdict", run)[0]
     better = read_evidence(run / "validation" / "near" / "errors")
     write_evidence(folder, better)

@@ -97,8 +97,8 @@ def test_too_little_measured_is_undecided_and_not_the_students_fault(name) -> No
 
 def test_an_extreme_is_judged_by_its_interval_where_it_has_one() -> None:
     hole = PRODUCTION.short_range_hole
-    assert hole.outcome(Measurement("short_range_hole", 0.05, "eV")) == "PASS"
-    assert hole.outcome(Measurement("short_range_hole", 0.05, "eV", (0.0, 0.3))) == "INCONCLUSIVE"
+    assert hole.outcome(Measurement("short_range_hole", 0.05, "eV", (0.04, 0.06))) == "PASS"
+    assert hole.outcome(Measurement("short_range_hole", 0.05, "eV", (0.0, 0.6))) == "INCONCLUSIVE"
 
 
 def test_defaults_are_those_of_the_project() -> None:
@@ -121,7 +121,7 @@ def test_defaults_are_those_of_the_project() -> None:
         "force_jump": (0.05, 0.2),
         "energy_jump": (5e-3, 2e-2),
         "extensivity_error": (1e-3, 5e-3),
-        "short_range_hole": (0.1, 1.0),
+        "short_range_hole": (0.5, 1.0),
         "step_time": (10.0, None),
         "memory_growth": (1.0, 5.0),
     }

@@ -54,7 +54,7 @@ def validate(  # noqa: PLR0913 - each is an option
 
     Errors on held-out frames, energy in constant-energy dynamics, physics, observables against the teacher, speed
     and memory. Interrupted or killed, the same command continues. With a recipe that trains students, it does what
-    comes before too, and stops after the checks.
+    comes before too, as `mlffd run` does.
     """
     from mlff_distiller.core.errors import PlanError
     from mlff_distiller.recipes.trial_target import trial_of
@@ -65,6 +65,5 @@ def validate(  # noqa: PLR0913 - each is an option
         raise PlanError("--data says what is validated on; leave --structure and --smiles out")
     recipe = trial_of(targets, teacher=teacher, data=data, seeds=seeds, overrides=overrides)
     from mlff_distiller.cli.running import run_until
-    from mlff_distiller.recipes.trial_recipe import TrialRecipe
 
-    run_until(recipe, out, until="report" if isinstance(recipe, TrialRecipe) else "validate", n_workers=workers)
+    run_until(recipe, out, until="report", n_workers=workers)

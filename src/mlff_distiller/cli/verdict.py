@@ -60,10 +60,12 @@ def verdict(  # noqa: PLR0913 - each is an option
     Limits can be made stricter, never looser. A waiver is a signed line in the report; it leaves the verdict as it is.
     """
     from mlff_distiller.recipes.judging import held, judgement, recipe_in, sign
+    from mlff_distiller.recipes.pipeline import planned_digests
     from mlff_distiller.recipes.run_directory import RunDirectory
 
     _demand_known(require)
     recipe, directory = recipe_in(run), RunDirectory(run)
+    planned = planned_digests(recipe, directory)
     if student is not None and student not in recipe.names:
         raise PlanError(f"there is no '{student}' in {run}; known: {', '.join(recipe.names)}")
     chosen = _criteria(recipe, criteria, overrides)
@@ -71,12 +73,12 @@ def verdict(  # noqa: PLR0913 - each is an option
     if waiver is not None and chosen != recipe.criteria and not write:
         raise PlanError("--waive goes with the criteria of the run; leave --criteria and --set out, or add --write")
     if waiver is None and not write:
-        judged = judgement(recipe, directory, criteria=chosen)
+        judged = judgement(recipe, directory, criteria=chosen, planned=planned)
     else:
         with held(directory):
             if waiver is not None:
                 sign(recipe, directory, waiver)
-            judged = judgement(recipe, directory, criteria=chosen)
+            judged = judgement(recipe, directory, criteria=chosen, planned=planned)
             _write(recipe, directory, judged)
     shown = [student] if student is not None else recipe.names
     _print(recipe.name, judged, shown)

@@ -73,7 +73,11 @@ def recipe_in(folder: Path) -> Recipe | TrialRecipe:
 
 
 def judgement(
-    recipe: Recipe | TrialRecipe, directory: RunDirectory, *, criteria: CriteriaPlan | None = None
+    recipe: Recipe | TrialRecipe,
+    directory: RunDirectory,
+    *,
+    criteria: CriteriaPlan | None = None,
+    planned: Mapping[str, str] | None = None,
 ) -> Judgement:
     """Judge everything that was measured in a run.
 
@@ -85,12 +89,20 @@ def judgement(
         What it measured.
     criteria : CriteriaPlan, optional
         Other criteria than those of the recipe.
+    planned : mapping, optional
+        Digest of every stage by its name, with the recipe's settings: what was measured with others is no evidence.
 
     Raises
     ------
     DataError
-        If something was not measured yet, or was changed afterwards.
+        If something was not measured yet, or with other settings, or was changed afterwards.
     """
+    for name, digest in (planned or {}).items():
+        record = directory.record(name)
+        if record is None or record["digest"] != digest:
+            raise DataError(
+                f"{directory.path} has not done '{name}' with its present settings; continue the run before"
+            )
     waivers = tuple(read_waivers(waivers_file(directory)))
     grounds = Grounds(criteria or recipe.criteria, _floor(recipe, directory), waivers)
     verdicts: Verdicts = {}

@@ -63,6 +63,12 @@ def _planned(recipe: Recipe | DataRecipe | TrialRecipe, directory: RunDirectory)
     )
 
 
+def planned_digests(recipe: Recipe | TrialRecipe, directory: RunDirectory) -> dict[str, str]:
+    """Return the digests of the stages that a verdict rests on, by their names."""
+    kinds = ("train", "export", "validate", "time")
+    return {stage.name: stage.digest for stage in _planned(recipe, directory) if stage.kind in kinds}
+
+
 def plan_stages(recipe: Recipe, directory: RunDirectory) -> list[Stage]:
     """Return all stages of a recipe in the order they run.
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,7 @@ from mlff_distiller.recipes.trial_recipe import TrialRecipe
 from mlff_distiller.teachers import TEACHERS
 
 _FACTORY: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_][\w.]*")
+_LONGEST: Final = 56  # of a name, with room for a number
 _STUDENT: Final = ".safetensors"
 _YAML: Final = (".yaml", ".yml")
 
@@ -110,11 +112,14 @@ def _settings(targets: Sequence[str]) -> tuple[dict[str, Any], str, Path]:
                 return settings, str(path), path.resolve().parent
     potentials: dict[str, Any] = {}
     for text in targets:
-        name = plain_name(Path(text.rpartition(":")[2]))
-        while name in potentials:
-            name += "+"
-        potentials[name.replace("+", "-2")] = named(text)
-    return {"name": "-".join(potentials)[:64], "potentials": potentials}, "the command line", Path.cwd()
+        name = plain_name(Path(text.rpartition(":")[2]))[:_LONGEST]
+        again = (f"{name}-{k}" for k in count(2))
+        potentials[name if name not in potentials else next(k for k in again if k not in potentials)] = named(text)
+    return (
+        {"name": "-".join(potentials)[:_LONGEST].strip("-._"), "potentials": potentials},
+        "the command line",
+        Path.cwd(),
+    )
 
 
 def _of_file(path: Path) -> dict[str, Any]:

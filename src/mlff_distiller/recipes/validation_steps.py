@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from mlff_distiller.core.console import Reporter
-from mlff_distiller.core.evidence import Evidence
+from mlff_distiller.core.errors import UnsupportedStructureError
+from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.recipes.held_out import LabeledData
 from mlff_distiller.recipes.reporting import judge_students, write_run_report
 from mlff_distiller.recipes.stages import Context
@@ -39,7 +40,10 @@ def run_check(context: Context[Any], reporter: Reporter) -> dict[str, Any]:
     found = {name: read_evidence(_folder(context, name)) for name in plan.builds_on if name in done}
     if TEACHER in plan.builds_on and context.recipe.teacher is not None:
         found[TEACHER] = read_evidence(context.directory.observations)
-    evidence = plan.measure(_trial(context, found, folder, reporter))
+    try:
+        evidence = plan.measure(_trial(context, found, folder, reporter))
+    except UnsupportedStructureError as error:
+        evidence = Evidence(skipped=[Skipped(context.check, str(error))])
     return {**_values(evidence), "evidence": write_evidence(folder, evidence)}
 
 

@@ -124,7 +124,7 @@ class CriteriaPlan(Plan):
         1e-3, 5e-3, needed=True, of="Energy of two copies far apart against twice that of one, eV/atom."
     )
     short_range_hole: AtMost = _at_most(
-        0.5, 2.0, needed=True, of="Depth to which the energy falls again when atoms are pushed together, eV."
+        0.5, 1.0, needed=True, of="Depth to which the energy falls again when atoms are pushed together, eV."
     )
     out_of_domain: AtMost = _at_most(of="Largest force on scaled and displaced structures, eV/Angstrom.")
     visited_force_rmse: AtMost = _at_most(

@@ -18,6 +18,8 @@ WITHOUT_INTERVAL: Final = frozenset(
         "nve_duration",
         "nve_stability",
         "nve_topology_changes",
+        "nve_bond_drift",
+        "out_of_domain",
         "force_max_error",
         "visited_force_max_error",
         "frequency_mae",
@@ -78,6 +80,8 @@ class Criterion(Plan):
         :data:`WITHOUT_INTERVAL` are judged by their value where they have no interval; a censored value, which is only
         a lower bound, and a count of what was measured never fail but are INCONCLUSIVE below the limit.
 
+        What was measured more leniently than the checks' defaults say (``detail["lenient"]``) does not pass.
+
         Parameters
         ----------
         measurement : Measurement or None
@@ -88,6 +92,11 @@ class Criterion(Plan):
         limit = self.screening if screening else self.limit
         if limit is None:
             return "REPORTED"
+        outcome = self._by_interval(measurement, limit)
+        lenient = measurement is not None and measurement.detail.get("lenient")
+        return "INCONCLUSIVE" if lenient and outcome == "PASS" else outcome
+
+    def _by_interval(self, measurement: Measurement | None, limit: float) -> Outcome:
         low, high = _ends(measurement)
         if self.sign < 0:
             low, high = -high, -low

@@ -99,8 +99,10 @@ def _samples(name: str) -> tuple[str, str]:
 
 def _not_run(name: str, reason: str) -> str:
     check = check_of(name)
+    if check == "timing" and not reason:
+        return "It is measured at the end of `mlffd run` and `mlffd validate` (timing, timing.memory.enabled)."
     if check == "timing":
-        return "It is measured at the end of `mlffd run`."
+        return "Once that is put right, the same command measures it (timing)."
     if reason:
         return f"Once that is put right, `mlffd validate` measures it (validation.{check})."
     return f"`mlffd validate` measures it with validation.{check}.enabled: true."

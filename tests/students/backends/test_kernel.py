@@ -79,7 +79,7 @@ CASES = {
     "batch": [structure(3), structure(1), structure(21, seed=2), structure(8, periodic=True)],
     "its own neighbor": [structure(1, periodic=True, spacing=2.1), structure(2, periodic=True, spacing=2.3)],
     "dense cluster": [structure(40, spacing=1.0)],
-    "atoms pressed together": [Structure([8, 1, 6], [[0, 0, 0], [0, 0, 0.45], [0, 1.2, 0]])],
+    "atoms pressed together": [Structure([8, 1, 6], [[0, 0, 0], [0, 0, 0.38], [0, 1.2, 0]])],
     "a slab": [Structure([1, 6], [[0, 0, 0], [0.3, 0.4, 1.2]], cell=np.diag([2.5, 2.7, 20]), pbc=[True, True, False])],
     "crystal": [structure(100, periodic=True)],
 }

@@ -40,9 +40,6 @@ DRIFT, STRONG_DRIFT = 1e-5, 1e-3
 
 STEP, DEPTH, TILT, SQUARE, FACTOR = 0.3, 3.0, 0.12, 2e-3, 2.5
 
-GRID = 0.025
-"""How well a hole of this width is seen on a grid of 160 points, eV; chance has no part in it."""
-
 ORDER = 0.02
 """By how much terms of higher order may change the power of the time step with which the energy fluctuates."""
 
@@ -210,7 +207,7 @@ def cases() -> dict[str, Case]:
             lambda: Hole(DEPTH),
             {"production": REFUSED},
             {"short_range_hole": "FAIL"},
-            lambda: {"short_range_hole": (deepest_hole(DEPTH), GRID)},
+            lambda: {"short_range_hole": (deepest_hole(DEPTH), 0.0)},
         ),
         Case("stress sign", WrongStressSign, {"production": REFUSED}, {"stress_error_percent": "FAIL"}),
         Case(

@@ -45,7 +45,7 @@ class Journal:
         """Return what the teacher says of one chunk, or has said of it before."""
         if self.folder is None:
             return _asked(teacher, structures)
-        key = [teacher.identity.to_json(), [[s.numbers.tolist(), s.positions.tolist()] for s in structures]]
+        key = [teacher.identity.to_json(), [_content(s) for s in structures]]
         path = self.folder / f"labels-{digest(key)[:16]}.npz"
         if not path.is_file():
             _write(path, _asked(teacher, structures))
@@ -100,3 +100,8 @@ def _read(path: Path, structures: Sequence[Structure]) -> Answers:
 def _label(arrays: Any, k: int) -> Labels:
     energy, forces = (arrays.get(f"{name}-{k}") for name in ("energy", "forces"))
     return Labels(energy=None if energy is None else float(energy), forces=forces)
+
+
+def _content(structure: Structure) -> list[Any]:
+    arrays = (structure.numbers, structure.positions, structure.cell, structure.pbc)
+    return [*(array.tolist() for array in arrays), structure.charge, structure.spin]

@@ -270,6 +270,8 @@ class _System:
         scanned = minimum or own or self.start
         if len(self.start) > 1 and own is not None:
             self._try("frequencies", lambda: self._frequencies(own))
+        elif len(self.start) > 1:
+            self.missing.append("frequencies: no relaxed geometry was found")
         self._try("dimers", self._dimers)
         if self.start.is_periodic:
             self._try("equation of state", lambda: self._equation_of_state(scanned))

@@ -37,8 +37,10 @@ def stretched_bond(structure: Structure) -> Path | None:
     return Path("a bond stretched", start, tangent, 0.65 * distance, 0.65 * distance / _POINTS)
 
 
-def through_cutoff(structure: Structure, cutoff: float) -> Path | None:
+def through_cutoff(structure: Structure, cutoff: float) -> Path:
     """Return the path of two copies of a molecule, or of two atoms of a crystal, out of each other's reach.
+
+    Of large molecules too two atoms are taken.
 
     Examples
     --------
@@ -47,9 +49,8 @@ def through_cutoff(structure: Structure, cutoff: float) -> Path | None:
     ('Ne2', 4.0)
     """
     end = cutoff + 0.5
-    if not structure.pbc.any() and 2 * len(structure) > _MOST_ATOMS:
-        return None
-    start = _pair_of(structure, end) if structure.pbc.any() else _two_copies(structure)
+    large = structure.pbc.any() or 2 * len(structure) > _MOST_ATOMS
+    start = _pair_of(structure, end) if large else _two_copies(structure)
     tangent = np.zeros((len(start), 3))
     tangent[len(start) // 2 :, 0] = 1.0
     return Path("two parts drawn apart", start, tangent, end - _SHORTEST, max(0.1, (end - _SHORTEST) / 2 / _POINTS))

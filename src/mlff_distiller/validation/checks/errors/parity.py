@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mlff_distiller.atoms.labels import Labels
+from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.core.console import Advance
+from mlff_distiller.core.errors import PredictionError
 from mlff_distiller.potentials.base import Potential
 from mlff_distiller.validation.held_out import HeldOut
 
@@ -77,16 +79,41 @@ class Parity:
 
 
 def compare(potential: Potential, frames: HeldOut, *, advance: Advance | None = None) -> Parity:
-    """Predict all frames and return reference and prediction side by side."""
+    """Predict all frames and return reference and prediction side by side; a refused frame is infinitely wrong."""
     labeled = {name for labels in frames.labels for name in labels.present}
     wanted = [name for name in ("energy", "forces", "stress") if name in labeled & potential.properties]
     predicted: list[Labels] = []
     for first in range(0, len(frames.structures), _CHUNK):
         chunk = frames.structures[first : first + _CHUNK]
-        predicted += potential.predict(chunk, wanted)
+        predicted += _answers(potential, chunk, wanted)
         if advance is not None:
             advance(len(chunk))
     return side_by_side(frames, predicted)
+
+
+def _answers(potential: Potential, structures: Sequence[Structure], wanted: Sequence[str]) -> list[Labels]:
+    """Return predictions, NaN where the potential gives none."""
+    found = [_nothing(structure, wanted) for structure in structures]
+    asked = list(range(len(structures)))
+    while asked:
+        try:
+            answers = potential.predict([structures[row] for row in asked], wanted)
+        except PredictionError as error:
+            del asked[error.index]
+        else:
+            for row, labels in zip(asked, answers, strict=True):
+                found[row] = labels
+            break
+    return found
+
+
+def _nothing(structure: Structure, wanted: Sequence[str]) -> Labels:
+    nothing: dict[str, Any] = {
+        "energy": float("nan"),
+        "forces": np.full((len(structure), 3), np.nan),
+        "stress": np.full((3, 3), np.nan),
+    }
+    return Labels(**{name: nothing[name] for name in wanted})
 
 
 def side_by_side(frames: HeldOut, predicted: Sequence[Labels]) -> Parity:

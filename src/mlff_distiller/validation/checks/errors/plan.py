@@ -44,9 +44,12 @@ class ForceErrorsPlan(CheckPlan):
             return Evidence(skipped=[Skipped(name, "there are no held-out frames") for name in names])
         advance = trial.reporter.start(f"errors {trial.name}", len(frames.structures))
         parity = compare(trial.potential, frames, advance=advance)
-        covered = measure_coverage(frames.trained or frames.systems, frames.systems)
-        measured = [*self.summarize(parity, seed=trial.seed), covered]
-        return Evidence(measured, stress.without_stress(parity), vars(parity))
+        measured, skipped = self.summarize(parity, seed=trial.seed), stress.without_stress(parity)
+        if frames.trained:
+            measured.append(measure_coverage(frames.trained, frames.systems))
+        else:
+            skipped.append(Skipped("systems_covered", "nobody says what it was trained on", applies=False))
+        return Evidence(measured, skipped, vars(parity))
 
     def summarize(self, parity: Parity, *, seed: int = 0) -> list[Measurement]:
         """Return the error measurements of predictions made before."""

@@ -9,7 +9,7 @@ from mlff_distiller.core.evidence import Evidence, Skipped
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.dynamics.failures import Limits
 from mlff_distiller.dynamics.nve import NVERun, NVESettings
-from mlff_distiller.dynamics.velocities import maxwell_boltzmann
+from mlff_distiller.dynamics.velocities import degrees_of_freedom, maxwell_boltzmann
 from mlff_distiller.validation.check import CheckPlan
 from mlff_distiller.validation.checks.nve.drift import conservation
 from mlff_distiller.validation.checks.nve.forensics import with_labels
@@ -21,6 +21,10 @@ JOURNAL: Final = "journal"
 """Folder of unfinished runs inside that of the check."""
 
 _MOST_FRAMES: Final = 200
+
+
+_DYNAMICS: Final = ("nve_systems", "nve_replicas", "nve_duration", "nve_stability", "nve_drift", "nve_drift_percent")
+"""What asks for runs."""
 
 
 class NVEPlan(CheckPlan):
@@ -64,7 +68,10 @@ class NVEPlan(CheckPlan):
         >>> evidence.measurement("nve_stability").value
         1.0
         """
-        starts = trial.starts if trial.systems else {}
+        moving = {name for name, structure in trial.systems.items() if degrees_of_freedom(structure)}
+        if not moving:
+            return Evidence(skipped=[Skipped(name, "single atoms do not move", applies=False) for name in _DYNAMICS])
+        starts = {name: own for name, own in trial.starts.items() if name in moving}
         runs = [(own[r % len(own)], name, r) for name, own in starts.items() for r in range(self.n_replicas)]
         velocities = [
             maxwell_boltzmann(structure, self.temperature_K, trial.rng("nve", name, replica))
@@ -88,6 +95,19 @@ class NVEPlan(CheckPlan):
         return round(self.n_steps * self.timestep_fs / 1000, 9)
 
     @property
+    def _lenient(self) -> str:
+        """What counts as a failed run later than by default; empty where nothing does."""
+        usual, own = Limits(), self.limits
+        looser = {
+            "max_force": own.max_force > usual.max_force,
+            "max_temperature_K": own.max_temperature_K > usual.max_temperature_K,
+            "min_distance": own.min_distance < usual.min_distance,
+            "escape_distance": own.escape_distance > usual.escape_distance,
+        }
+        found = [name for name, is_looser in looser.items() if is_looser]
+        return f"with looser limits than the default: {', '.join(found)}" if found else ""
+
+    @property
     def settings(self) -> NVESettings:
         """How the runs are made: of geometries a hundred to two hundred are kept, however long they are."""
         record_every = min(self.record_every, self.n_steps)
@@ -97,7 +117,6 @@ class NVEPlan(CheckPlan):
     def summarize(self, record: NVERecord, *, n_systems: int | None = None) -> list[Measurement]:
         """Return the measurements of runs made before, of so many systems as there are to run."""
         settings = self.model_dump(mode="json", include={"duration_ps", "timestep_fs", "temperature_K", "n_replicas"})
+        about = {"settings": settings, **({"lenient": said} if (said := self._lenient) else {})}
         found = [*completion(record, n_systems), *geometry(record).measurements, *conservation(record)]
-        return [
-            Measurement(m.name, m.value, m.unit, m.ci95, m.n_samples, {"settings": settings, **m.detail}) for m in found
-        ]
+        return [Measurement(m.name, m.value, m.unit, m.ci95, m.n_samples, {**about, **m.detail}) for m in found]

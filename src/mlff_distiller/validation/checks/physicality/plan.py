@@ -22,13 +22,16 @@ class PhysicalityPlan(CheckPlan):
         12.0, gt=3, le=100, description="Reach of a potential that names no cutoff, Angstrom, for the scan through it."
     )
     closest_fraction: float = Field(
-        0.4, gt=0, lt=0.7, description="How near two atoms are pushed, as a fraction of the sum of covalent radii."
+        0.4, gt=0, le=0.4, description="How near two atoms are pushed, as a fraction of the sum of covalent radii."
     )
     closest_A: float = Field(
-        0.4, gt=0, description="The nearest in any case, Angstrom: dynamics ends there, as atoms have collapsed."
+        0.4,
+        gt=0,
+        le=0.4,
+        description="The nearest in any case, Angstrom: dynamics ends there, as atoms have collapsed.",
     )
     reachable_eV: float = Field(
-        10.0, gt=0, description="Highest barrier that atoms may get over: a hole behind a higher one does not count."
+        10.0, ge=10.0, description="Highest barrier that atoms may get over: a hole behind a higher one does not count."
     )
     n_points: int = Field(160, ge=40, description="Points of each curve of two atoms that are pushed together.")
 

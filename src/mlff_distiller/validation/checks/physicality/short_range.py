@@ -129,14 +129,16 @@ def _measured(way: Approach, energies: Floats, *, noise: float, reachable: float
     barrier = np.maximum.accumulate(energies - np.minimum.accumulate(energies))[begin:]
     counted = np.where(barrier <= reachable, fall, 0.0)
     deepest = int(counted.argmax()) if counted.max() > 0 else int(fall.argmax())
-    size, doubt = float(counted[deepest]), _SIGMAS * noise
+    top = int(inside[: deepest + 1].argmax())
+    size = float(counted[deepest])
+    between = _beyond(inside, top) + _beyond(-inside, deepest)  # what the grid of distances has missed
+    size, doubt = size + between * (size > 0), _SIGMAS * noise + between
     detail: dict[str, Any] = {
         "equilibrium_A": float(distances[begin]),
         "end_A": float(distances[-1]),
         "rise_eV": float(inside.max() - inside[0]),
     }
     if fall[deepest] > doubt:
-        top = int(inside[: deepest + 1].argmax())
         detail |= {
             "fall_eV": float(fall[deepest]),
             "barrier_eV": float(barrier[deepest]),
@@ -144,6 +146,15 @@ def _measured(way: Approach, energies: Floats, *, noise: float, reachable: float
             "bottom_A": float(distances[begin + deepest]),
         }
     return Measurement(NAME, size, "eV", (max(size - doubt, 0.0), size + doubt), 1, detail)
+
+
+def _beyond(energies: Floats, highest: int) -> float:
+    """Return by how much a parabola through a highest point and its neighbors rises above it; nothing at an end."""
+    if not 0 < highest < len(energies) - 1:
+        return 0.0
+    left, middle, right = energies[highest - 1 : highest + 2]
+    curvature = 2 * middle - left - right
+    return float((right - left) ** 2 / (8 * curvature)) if curvature > 0 else 0.0
 
 
 def _equilibrium(way: Approach, distances: Floats, energies: Floats) -> int:

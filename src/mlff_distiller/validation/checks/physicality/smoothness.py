@@ -54,8 +54,8 @@ def smoothness(subject: Subject, *, longest_cutoff: float) -> Evidence:
                     curves[system] = _curve(subject, path)
             except DistillerError as error:
                 refused.append(f"{system}, {kind}: {error}")
-    if not jumps:
-        return Evidence(skipped=[_missing(name, refused) for name in NAMES])
+    if not jumps or refused:  # what gives no answer on its way may jump there as well
+        return Evidence(skipped=[_missing(name, refused) for name in NAMES], arrays=_arrays(curves))
     measured = [_worst(k, jumps, refused) for k in range(2)]
     return Evidence(measured, arrays=_arrays(curves))
 
