@@ -63,3 +63,21 @@ def test_a_damaged_split_is_one_sentence(data, tmp_path, content):
     path.unlink() if content is None else path.write_text(content)
     with pytest.raises(DataError, match=r"split.h5 is missing or damaged"):
         LabeledData.open(RunDirectory(tmp_path))
+
+
+def test_of_many_systems_some_are_run_evenly_chosen(data):
+    assert list(data.starts(300.0, most=1)) == ["a"]
+    assert list(data.starts(300.0, most=2)) == ["a", "b"]
+
+
+def test_single_atoms_are_left_out_where_there_is_anything_else(tmp_path):
+    directory = RunDirectory(tmp_path)
+    atoms = [Structure([1], [[0, 0, 0]]) for _ in range(3)]
+    pairs = [Structure([1, 1], [[0, 0, 0], [0, 0, 0.7 + 0.1 * k]]) for k in range(3)]
+    with StoreWriter(directory.labels, identity={"kind": "a", "version": "1", "weights": ""}) as writer:
+        writer.append(
+            range(6), [*atoms, *pairs], [Labels(energy=-1.0, forces=np.zeros((len(s), 3))) for s in atoms + pairs]
+        )
+        store = writer.seal()
+    write_split(directory.split_file, Split(*[np.zeros(0, int)] * 2, np.arange(6)), data_digest=store.digest)
+    assert list(LabeledData.open(directory).starts(300.0)) == ["H2"]

@@ -1,12 +1,14 @@
 """What would settle a check does settle it: measured as much more as was said, the interval is on one side."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from scipy.stats import t
 
 from mlff_distiller.core.measurement import Measurement
 from mlff_distiller.validation.criteria import CriteriaPlan
+from mlff_distiller.validation.criterion import AtMost
 from mlff_distiller.validation.settle import _SAMPLES, check_of, settle
 
 CRITERIA = CriteriaPlan()
@@ -125,3 +127,12 @@ def test_every_check_belongs_to_a_part_of_the_validation() -> None:
     assert set(found.values()) == parts
     errors = [name for name, check in found.items() if check == "errors"]
     assert all(name.startswith(("force_", "energy_", "stress_", "systems_")) for name in errors)
+
+
+def test_what_was_measured_leniently_is_told_and_does_not_pass() -> None:
+    brief = Measurement("memory_growth", 0.0, "%", (0.0, 0.0), 20, {"lenient": "over 200 steps instead of 10,000"})
+    assert AtMost(limit=1.0).outcome(brief) == "INCONCLUSIVE"
+    assert AtMost(limit=1.0).outcome(replace(brief, detail={})) == "PASS"
+    assert AtMost(limit=1.0).outcome(replace(brief, value=9.0, ci95=(8.0, 10.0))) == "FAIL"
+    said = settle("memory_growth", brief, AtMost(limit=1.0))
+    assert said.startswith("It was measured over 200 steps instead of 10,000")

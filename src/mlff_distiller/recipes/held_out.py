@@ -1,7 +1,7 @@
 """What a run holds out: the frames a student is judged on, and where its dynamics starts."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -119,20 +119,44 @@ class LabeledData:
             sorted(trained),
         )
 
-    def starts(self, temperature_K: float, *, n: int = 1) -> dict[str, list[Structure]]:
+    def starts(self, temperature_K: float, *, n: int = 1, most: int | None = None) -> dict[str, list[Structure]]:
         """Return starting points for dynamics at a temperature, n held-out frames by the name of each system.
 
         They are the frames sampled nearest that temperature, and of those the ones nearest the mean potential
-        energy there: with velocities of the same temperature, a constant-energy run then stays at it.
+        energy there: with velocities of the same temperature, a constant-energy run then stays at it. Single atoms are
+        left out where there is anything else.
+
+        Parameters
+        ----------
+        temperature_K : float
+            Of the dynamics.
+        n : int
+            Starting points of each system.
+        most : int, optional
+            Most systems, evenly chosen by name; all unless given.
         """
-        held_out, everything = list(self.part("test")), list(MolecularDataset(self.store))
+        held_out = _by_system(self.part("test"))
+        names = sorted(name for name, own in held_out.items() if len(own[0][0]) > 1) or sorted(held_out)
+        if most is not None and len(names) > most:
+            names = [names[row] for row in np.linspace(0, len(names) - 1, most).round().astype(int)]
+        everything = _by_system(MolecularDataset(self.store), names)
         starts: dict[str, list[Structure]] = {}
-        for name in sorted({system_of(structure) for structure, _ in held_out}):
-            nearest = _nearest_temperature(held_out, name, temperature_K)
-            mean = np.mean([energy for _, energy in _at(everything, name, nearest)])
-            ranked = sorted(_at(held_out, name, nearest), key=lambda pair: abs(pair[1] - mean))
+        for name in names:
+            nearest = _nearest_temperature(held_out[name], temperature_K)
+            mean = np.mean([energy for _, energy in _at(everything[name], nearest)])
+            ranked = sorted(_at(held_out[name], nearest), key=lambda pair: abs(pair[1] - mean))
             starts[name] = [ranked[k % len(ranked)][0] for k in range(n)]
         return starts
+
+
+def _by_system(data: MolecularDataset, names: Collection[str] | None = None) -> dict[str, list[LabeledStructure]]:
+    """Return frames by the name of their system, of all systems or of some."""
+    found: dict[str, list[LabeledStructure]] = {}
+    for labeled in data:
+        name = system_of(labeled.structure)
+        if names is None or name in names:
+            found.setdefault(name, []).append(labeled)
+    return found
 
 
 def system_of(structure: Structure) -> str:
@@ -167,17 +191,16 @@ def segments_of(structures: Sequence[Structure]) -> list[str]:
     return segments
 
 
-def _nearest_temperature(data: Sequence[LabeledStructure], name: str, temperature_K: float) -> float | None:
+def _nearest_temperature(data: Sequence[LabeledStructure], temperature_K: float) -> float | None:
     """Return the sampled temperature that is nearest; None if this system was never sampled by dynamics."""
-    infos = [structure.info for structure, _ in data if system_of(structure) == name]
-    sampled = {info["temperature_K"] for info in infos if "temperature_K" in info}
+    sampled = {structure.info["temperature_K"] for structure, _ in data if "temperature_K" in structure.info}
     return min(sampled, key=lambda found: abs(found - temperature_K)) if sampled else None
 
 
-def _at(data: Sequence[LabeledStructure], name: str, temperature_K: float | None) -> list[tuple[Structure, float]]:
+def _at(data: Sequence[LabeledStructure], temperature_K: float | None) -> list[tuple[Structure, float]]:
     """Return the frames of a system at a sampled temperature, with their energies."""
     return [
         (structure, label.energy or 0.0)
         for structure, label in data
-        if system_of(structure) == name and structure.info.get("temperature_K") == temperature_K
+        if structure.info.get("temperature_K") == temperature_K
     ]

@@ -138,6 +138,11 @@ def _of_run(folder: Path) -> dict[str, Any]:
     missing = [name for name, file in files.items() if not file.exists()]
     if missing:
         raise DataError(f"{folder} has no finished student '{missing[0]}' yet; finish the run before")
+    if recipe.training.reference_data is not None:
+        raise PlanError(
+            f"the split of {folder} mixes labels with reference data; validate its students, {folder}/students/*, with "
+            "--data DATA"
+        )
     students = {name: named(str(file)) for name, file in files.items()}
     teacher = {"teacher": recipe.teacher.model_dump(mode="json")} if isinstance(recipe, Recipe) else {}
     return {

@@ -20,12 +20,15 @@ from mlff_distiller.validation.trial import Trial
 _STARTS: Final = 8
 """Starting points of each system; replicas take them in turn, whatever their number."""
 
+_SYSTEMS: Final = 24
+"""Most systems that dynamics is run on, evenly chosen by name; errors are those of all frames."""
+
 
 def observe_teacher(context: Context[Any], reporter: Reporter) -> dict[str, Any]:
     """Let the teacher do what students are held against, each system in a process of its own."""
     recipe, folder = context.recipe, context.directory.observations
     plan = recipe.validation.observables
-    starts = LabeledData.tested(context.directory, recipe).starts(plan.temperature_K, n=_STARTS)
+    starts = LabeledData.tested(context.directory, recipe).starts(plan.temperature_K, n=_STARTS, most=_SYSTEMS)
     make_teacher = partial(resident_teacher, recipe.teacher)
     tasks = [SystemTask(make_teacher, name, own, plan, recipe.seed, folder) for name, own in starts.items()]
     pool = LocalPool(context.n_workers or recipe.teacher.n_processes)
@@ -50,7 +53,7 @@ def run_check(context: Context[Any], reporter: Reporter) -> dict[str, Any]:
 def time_potential(context: Context[Any], reporter: Reporter) -> dict[str, Any]:
     """Time a dynamics step of one potential and of the teacher, in turns, in a process of its own."""
     recipe = context.recipe
-    starts = LabeledData.tested(context.directory, recipe).starts(recipe.timing.temperature_K)
+    starts = LabeledData.tested(context.directory, recipe).starts(recipe.timing.temperature_K, most=_SYSTEMS)
     evidence = recipe.timing.evidence(
         recipe.potential(context.directory.path, context.student),
         [own[0] for own in starts.values()],
@@ -82,7 +85,7 @@ def _trial(context: Context[Any], found: dict[str, Evidence], folder: Path, repo
     data, plan = LabeledData.tested(context.directory, recipe), recipe.validation.checks[context.check]
     return Trial(
         recipe.potential(context.directory.path, context.student),
-        data.starts(getattr(plan, "temperature_K", recipe.validation.nve.temperature_K), n=_STARTS),
+        data.starts(getattr(plan, "temperature_K", recipe.validation.nve.temperature_K), n=_STARTS, most=_SYSTEMS),
         held_out=data.held_out(),
         make_teacher=None if recipe.teacher is None else partial(resident_teacher, recipe.teacher),
         found=found,

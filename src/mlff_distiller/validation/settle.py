@@ -79,6 +79,8 @@ def settle(name: str, measurement: Measurement | None, criterion: Criterion, *, 
         return _not_run(name, reason)
     if not isfinite(measurement.value):
         return _not_evaluated(name)
+    if measurement.detail.get("lenient"):
+        return f"It was measured {measurement.detail['lenient']}, which shows too little; the defaults would settle it."
     if name in ("nve_duration", "nve_replicas", "nve_systems"):
         return _too_little(name, measurement.value, criterion.limit or 0.0)
     samples, setting = _samples(name)
