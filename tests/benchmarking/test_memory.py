@@ -95,8 +95,6 @@ def test_a_potential_that_cannot_be_called_at_all_leaves_it_open() -> None:
 def test_the_timing_watches_the_largest_system() -> None:
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
     brief = MemoryPlan(n_steps=100, n_warmup_steps=10, n_blocks=10)
-    found = StepTimePlan(n_blocks=6, duration_s=0.01, memory=brief).evidence(
-        spring, [H2, H3, H2], names=["a", "b", "c"]
-    )
+    found = StepTimePlan(n_blocks=6, duration_s=0.01, memory=brief).measure(spring, [H2, H3, H2], names=["a", "b", "c"])
     assert found.measurement("memory_growth").detail["system"] == "b"
     assert found.arrays["memory_system"].tolist() == ["b"]

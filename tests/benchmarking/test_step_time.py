@@ -54,7 +54,7 @@ def test_known_costs_are_reported_as_they_are(spring, monkeypatch) -> None:
     monkeypatch.setattr(trajectory.time, "perf_counter", lambda: clock[0])
     student, teacher = Costly(spring, "s", [], 0.001, clock), Costly(spring, "t", [], 0.02, clock)
     plan = StepTimePlan(n_blocks=9, duration_s=0.1, memory=SPEED_ALONE)
-    evidence = plan.evidence(student, [H2, H3, H3], names=["a", "b", "c"], teacher=teacher)
+    evidence = plan.measure(student, [H2, H3, H3], names=["a", "b", "c"], teacher=teacher)
     found = {m.name: m for m in evidence.measurements}
     assert {name: m.value for name, m in found.items()} == pytest.approx(
         {"step_time": 3.0, "teacher_step_time": 60.0, "speedup": 20.0}
@@ -75,7 +75,7 @@ def test_known_costs_are_reported_as_they_are(spring, monkeypatch) -> None:
 def test_student_and_teacher_take_turns_one_structure_at_a_time(spring) -> None:
     log: list[tuple[str, int]] = []
     student, teacher = (Costly(spring, label, log) for label in "st")
-    StepTimePlan(n_blocks=6, duration_s=0.01, max_steps_per_block=2, memory=SPEED_ALONE).evidence(
+    StepTimePlan(n_blocks=6, duration_s=0.01, max_steps_per_block=2, memory=SPEED_ALONE).measure(
         student, [H2], teacher=teacher
     )
     assert {n for _, n in log} == {1}
@@ -87,7 +87,7 @@ def test_student_and_teacher_take_turns_one_structure_at_a_time(spring) -> None:
 def test_without_a_teacher_only_the_student_is_timed(spring) -> None:
     done: list[int] = []
     plan = StepTimePlan(n_blocks=6, duration_s=0.01, memory=SPEED_ALONE)
-    found = plan.evidence(spring, [H2, H2], names=["a", "a"], advance=lambda n=1, *, note="": done.append(n))
+    found = plan.measure(spring, [H2, H2], names=["a", "a"], advance=lambda n=1, *, note="": done.append(n))
     assert [m.name for m in found.measurements] == ["step_time"]
     assert list(found.measurements[0].detail["systems"]) == ["a", "a (2)"]
     assert [one.check for one in found.skipped] == ["memory_growth"]
@@ -100,7 +100,7 @@ def test_without_a_teacher_only_the_student_is_timed(spring) -> None:
 
 def test_the_number_of_threads_is_left_alone(spring) -> None:
     before = torch.get_num_threads()
-    StepTimePlan(n_blocks=6, duration_s=0.01, memory=SPEED_ALONE).evidence(spring, [H2])
+    StepTimePlan(n_blocks=6, duration_s=0.01, memory=SPEED_ALONE).measure(spring, [H2])
     assert torch.get_num_threads() == before
 
 
@@ -114,7 +114,7 @@ def test_the_interval_of_a_median_holds_it_for_a_skewed_distribution() -> None:
 
 def test_nothing_to_time_is_refused(spring) -> None:
     with pytest.raises(DataError, match="no systems to time"):
-        StepTimePlan().evidence(spring, [])
+        StepTimePlan().measure(spring, [])
 
 
 def test_a_trajectory_that_breaks_down_is_timed_all_the_same() -> None:
@@ -130,7 +130,7 @@ def test_a_trajectory_that_breaks_down_is_timed_all_the_same() -> None:
             return super().predict(structures, properties)
 
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
-    measured = StepTimePlan(n_blocks=6, duration_s=0.05, memory=SPEED_ALONE).evidence(
+    measured = StepTimePlan(n_blocks=6, duration_s=0.05, memory=SPEED_ALONE).measure(
         Breaks(spring, "student", []), [H2], teacher=spring
     )
     assert all(np.isfinite(m.value) and m.value > 0 for m in measured.measurements)

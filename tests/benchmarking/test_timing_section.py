@@ -27,7 +27,7 @@ def timing() -> Evidence:
     spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
     memory = MemoryPlan(n_steps=100, n_warmup_steps=10, n_blocks=10)
     plan = StepTimePlan(n_blocks=6, duration_s=0.03, memory=memory)
-    return plan.evidence(spring, [H2], names=["<H2>"], teacher=spring)
+    return plan.measure(spring, [H2], names=["<H2>"], teacher=spring)
 
 
 @pytest.mark.skipif(resident_bytes() is None, reason="reads memory where Linux says it")

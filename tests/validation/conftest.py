@@ -239,7 +239,7 @@ def student_report(
     trial = Trial(student, at_300_K, held_out=held_out, make_teacher=lambda: teacher)
     found = validate(trial, plan)
     speed = timing(memory=plan.observables.enabled)
-    found["timing"] = speed.evidence(student, list(starts.values()), names=list(starts), teacher=teacher)
+    found["timing"] = speed.measure(student, list(starts.values()), names=list(starts), teacher=teacher)
     measurements = [m for evidence in found.values() for m in evidence.measurements]
     skipped = [one for evidence in found.values() for one in evidence.skipped]
     value = {m.name: m.value for m in measurements}

@@ -41,7 +41,7 @@ class StepTimePlan(Plan):
     temperature_K: float = Field(300.0, gt=0, description="Temperature of its starting velocities.")
     memory: MemoryPlan = Field(MemoryPlan(), description="How the memory of a long trajectory is watched.")
 
-    def evidence(
+    def measure(
         self,
         student: Potential,
         structures: Sequence[Structure],
@@ -92,7 +92,7 @@ class StepTimePlan(Plan):
         >>> h2 = Structure([1, 1], [[0, 0, 0], [0, 0, 1.0]])
         >>> spring = harmonic(stiffness=10.0, distance=1.0, cutoff=3.0)
         >>> plan = StepTimePlan(duration_s=0.05, memory=MemoryPlan(enabled=False))
-        >>> [m.name for m in plan.evidence(spring, [h2], teacher=spring).measurements]
+        >>> [m.name for m in plan.measure(spring, [h2], teacher=spring).measurements]
         ['step_time', 'teacher_step_time', 'speedup']
         """
         if not structures:
@@ -108,11 +108,6 @@ class StepTimePlan(Plan):
         found = _summarize(timed, self.timestep_fs, about)
         watched = self._watched(student, dict(zip(labels, structures, strict=True)), seed)
         return Evidence([*found, *watched.measurements], watched.skipped, {**_arrays(timed), **watched.arrays})
-
-    def measure(self, *arguments: Any, **settings: Any) -> list[Measurement]:
-        """Return the speeds alone."""
-        plan = self.model_copy(update={"memory": MemoryPlan(enabled=False)})
-        return list(plan.evidence(*arguments, **settings).measurements)
 
     def _watched(self, student: Potential, systems: dict[str, Structure], seed: int) -> Evidence:
         """Watch the memory of the student on its largest system."""

@@ -54,7 +54,7 @@ def time_potential(context: Context[Any], reporter: Reporter) -> dict[str, Any]:
     """Time a dynamics step of one potential and of the teacher, in turns, in a process of its own."""
     recipe = context.recipe
     starts = LabeledData.tested(context.directory, recipe).starts(recipe.timing.temperature_K, most=_SYSTEMS)
-    evidence = recipe.timing.evidence(
+    evidence = recipe.timing.measure(
         recipe.potential(context.directory.path, context.student),
         [own[0] for own in starts.values()],
         names=list(starts),
