@@ -58,19 +58,13 @@ def _answer(potential: Potential | None, structure: Structure) -> tuple[float, F
 def failures_of(record: NVERecord) -> list[dict[str, Any]]:
     """Return plain data on every run that failed.
 
-    ==============================  =============================================================================
-    ``system``, ``replica``         which run; replicas are counted from 1
-    ``time_ps``, ``reason``         when and why it failed; ``kind`` is the reason in a word
-    ``good_time_ps``                time of the last good geometry
-    ``pair``, ``atoms``             the pair it is about, as "C0-H4" and as indices, and its distance: that of the
-    ``distance_A``                  reason, else the bond or contact that is furthest from what it should be
-    ``first_atom``                  the atom whose force went astray first, and when: the largest force then was nearer,
-    ``first_time_ps``               as a ratio, to that of the failure than to what was usual before
-    ``student_force``, ``teacher_.. magnitude of the force on that atom where the run failed, eV/Angstrom; with
-                                    ``_good`` behind it in the last good geometry
-    ``student_energy_change``,      energy where it failed less that of the last good geometry, eV
-    ``teacher_energy_change``
-    ==============================  =============================================================================
+    Of each: ``system`` and ``replica`` (counted from 1); ``time_ps``, ``reason`` and ``kind``, the reason in a word;
+    ``good_time_ps``, the time of the last good geometry; ``pair`` (as "C0-H4"), ``atoms`` (indices) and ``distance_A`` of
+    the pair it is about: that of the reason, else the bond or contact that is furthest from what it should be;
+    ``first_atom`` and ``first_time_ps``, the atom whose force went astray first, and when: the largest force then was
+    nearer, as a ratio, to that of the failure than to what was usual before; ``student_force`` and ``teacher_force``,
+    magnitudes on that atom where the run failed, eV/Angstrom, with ``_good`` behind in the last good geometry;
+    ``student_energy_change`` and ``teacher_energy_change``, from the last good geometry to the failure, eV.
 
     What is not known is None.
     """
