@@ -59,8 +59,8 @@ def failures_of(record: NVERecord) -> list[dict[str, Any]]:
     """Return plain data on every run that failed.
 
     Of each: ``system`` and ``replica`` (counted from 1); ``time_ps``, ``reason`` and ``kind``, the reason in a word;
-    ``good_time_ps``, the time of the last good geometry; ``pair`` (as "C0-H4"), ``atoms`` (indices) and ``distance_A`` of
-    the pair it is about: that of the reason, else the bond or contact that is furthest from what it should be;
+    ``good_time_ps``, the time of the last good geometry; ``pair`` (as "C0-H4"), ``atoms`` (indices) and ``distance_A``
+    of the pair it is about: that of the reason, else the bond or contact that is furthest from what it should be;
     ``first_atom`` and ``first_time_ps``, the atom whose force went astray first, and when: the largest force then was
     nearer, as a ratio, to that of the failure than to what was usual before; ``student_force`` and ``teacher_force``,
     magnitudes on that atom where the run failed, eV/Angstrom, with ``_good`` behind in the last good geometry;
