@@ -86,7 +86,7 @@ def test_kills_at_random_moments_with_two_writers_and_little_disk(tmp_path, stru
         store = writer.seal()
         assert store.digest == reference.digest
         assert store.verify() == []
-    assert states["partly sealed"] > 0.2 * count  # else the kills came too early or too late to mean anything
+    assert states["partly sealed"] > 0.1 * count  # else the kills came too early or too late to mean anything
 
 
 def test_a_kill_at_a_random_time_loses_nothing_that_was_said_to_be_safe(tmp_path, structure, label):
