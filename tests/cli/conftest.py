@@ -8,12 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from mlff_distiller.atoms.structure import Structure
 from mlff_distiller.cli.main import main
 from mlff_distiller.data.storage.writer import StoreWriter
 from mlff_distiller.potentials.analytic import morse
+from mlff_distiller.students.checkpoint import save
+from mlff_distiller.students.painn.plan import PaiNNPlan
+from mlff_distiller.students.student import Student
 
+H2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.75]])
+H3 = Structure([1, 1, 1], [[0, 0, 0], [0, 0, 0.75], [2.0, 0, 0]])
 CORNERS = 1.3 * np.array([[x, y, z] for x in (0, 1) for y in (0, 1) for z in (0, 1)])[:5]
 
 
@@ -63,5 +69,28 @@ def refusal(monkeypatch, capsys) -> Callable[..., str]:
         assert ended.value.code == 2
         (said,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("mlffd: ")]
         return said
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def student(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    path = tmp_path_factory.mktemp("student") / "hydrogen.safetensors"
+    save(Student(PaiNNPlan(preset="ultra-tiny", n_channels=16), {1: -13.6}), path, references=[H2, H2, H3])
+    return path
+
+
+@pytest.fixture
+def shown(monkeypatch, capsys) -> Callable[..., str]:
+    """Return a function that runs mlffd in this process and returns what it prints to standard output."""
+
+    def run(*arguments) -> str:
+        monkeypatch.setattr(sys, "argv", ["mlffd", *map(str, arguments)])
+        monkeypatch.setenv("COLUMNS", "120")
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return capsys.readouterr().out
 
     return run

@@ -2,8 +2,6 @@
 
 import json
 import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 import torch
@@ -17,29 +15,6 @@ from mlff_distiller.students.student import Student
 H2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.75]])
 H3 = Structure([1, 1, 1], [[0, 0, 0], [0, 0, 0.75], [2.0, 0, 0]])
 QUICK = ("--backend", "kernel", "--seconds", "0.02", "--threads", "1")
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("student") / "hydrogen.safetensors"
-    save(Student(PaiNNPlan(preset="ultra-tiny", n_channels=16), {1: -13.6}), path, references=[H2, H2, H3])
-    return path
-
-
-@pytest.fixture
-def shown(monkeypatch, capsys) -> Callable[..., str]:
-    """Return a function that runs mlffd in this process and returns what it prints to standard output."""
-
-    def run(*arguments) -> str:
-        monkeypatch.setattr(sys, "argv", ["mlffd", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "120")
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
-        return capsys.readouterr().out
-
-    return run
 
 
 def test_one_table_and_json_lines_of_the_structures_that_a_student_keeps(student, shown, tmp_path):

@@ -1,44 +1,13 @@
 """``mlffd profile`` as a user meets it: tables, a page, a trace, and one sentence for what is wrong."""
 
 import json
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
-import torch
 
 from mlff_distiller.atoms.structure import Structure
-from mlff_distiller.cli.main import main
-from mlff_distiller.students.checkpoint import save
-from mlff_distiller.students.painn.plan import PaiNNPlan
-from mlff_distiller.students.student import Student
 
 H2 = Structure([1, 1], [[0, 0, 0], [0, 0, 0.75]])
 H3 = Structure([1, 1, 1], [[0, 0, 0], [0, 0, 0.75], [2.0, 0, 0]])
-
-
-@pytest.fixture(scope="module")
-def student(tmp_path_factory) -> Path:
-    torch.manual_seed(0)
-    path = tmp_path_factory.mktemp("student") / "hydrogen.safetensors"
-    save(Student(PaiNNPlan(preset="ultra-tiny", n_channels=16), {1: -13.6}), path, references=[H2, H2, H3])
-    return path
-
-
-@pytest.fixture
-def shown(monkeypatch, capsys) -> Callable[..., str]:
-    """Return a function that runs mlffd in this process and returns what it prints to standard output."""
-
-    def run(*arguments) -> str:
-        monkeypatch.setattr(sys, "argv", ["mlffd", *map(str, arguments)])
-        monkeypatch.setenv("COLUMNS", "120")
-        with pytest.raises(SystemExit) as ended:
-            main()
-        assert ended.value.code == 0
-        return capsys.readouterr().out
-
-    return run
 
 
 def test_tables_page_and_trace(student, shown, tmp_path):
